@@ -1,0 +1,66 @@
+"""What stays fixed between capture and the last replay."""
+
+from dataclasses import dataclass
+
+from .modes import ForwardMode
+
+FLASHMLA_BLOCK = 64  # tokens in a FlashMLA block (`block_size_n`)
+FLASHMLA_OVERHEAD = 5  # blocks a request costs besides its own (`fixed_overhead_num_blocks`)
+
+_AT_LEAST_ONE = ("page_size", "index_topk", "num_draft_tokens", "max_context_len")
+
+
+@dataclass(frozen=True)
+class NSAConfig:
+    """Static facts of the model and the engine; every default is visible here and nowhere else.
+
+    page_size: tokens in a KV page; `real_page_table` holds slot // page_size of each page's first token.
+    index_topk: most tokens a sparse row attends to (2048 in DeepSeek-V3.2).
+    num_draft_tokens: d, rows a request has in target verify and at most has in draft extend.
+    max_context_len: the model's nominal context. It sizes no buffer: tables are as wide as `req_to_token`,
+        because an engine over-allocates those columns (drafts run past the nominal context).
+    flashmla_num_sm_parts: P of the FlashMLA scheduler; None leaves FlashMLA metadata out.
+        Hopper, sparse fp8 decode, one KV head: max(1, (sm_count // 2) // ceil(h_q / 128)).
+    flashmla_dense: schedule from the lengths (dense attention) instead of from `index_topk`. A dense schedule
+        changes with every replay; the sparse one is fixed at capture.
+    step_offset: step i attends to s + step_offset * (i + 1) tokens. 0: all steps equal, as in NSA/DSA.
+        1: FlashAttention and TRT-LLM style.
+    """
+
+    page_size: int = 64
+    index_topk: int = 2048
+    num_draft_tokens: int = 4
+    max_context_len: int = 131072
+    flashmla_num_sm_parts: int | None = None
+    flashmla_dense: bool = False
+    step_offset: int = 0
+
+    def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            _require_int(name, getattr(self, name), 1)
+        _require_int("step_offset", self.step_offset, 0)
+        if self.flashmla_num_sm_parts is not None:
+            _require_int("flashmla_num_sm_parts", self.flashmla_num_sm_parts, 1)
+        elif self.flashmla_dense:
+            raise ValueError("flashmla_dense=True needs flashmla_num_sm_parts, which is None; set it to P >= 1")
+
+    @property
+    def flashmla_topk(self) -> int | None:
+        """The `topk` FlashMLA schedules with: None when dense."""
+        return None if self.flashmla_dense else self.index_topk
+
+    def rows_per_request(self, mode: ForwardMode) -> int:
+        """Captured rows of one request: 1 in decode, d in verify and extend."""
+        return 1 if mode.is_decode_or_idle() else self.num_draft_tokens
+
+    def length_growth(self, mode: ForwardMode, step: int) -> int:
+        """Tokens step `step` attends to beyond `seq_lens`: the step's offset, and d more in target verify."""
+        offset = self.step_offset * (step + 1)
+        return offset + self.num_draft_tokens if mode.is_target_verify() else offset
+
+
+def _require_int(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")

@@ -1,0 +1,160 @@
+"""N draft steps, their captured sets, and one strategy that refreshes them all."""
+
+from collections.abc import Sequence
+
+import torch
+
+from .adopt import adopt_metadata
+from .batch import ReplayBatch, validate
+from .config import NSAConfig
+from .flashmla import schedule_flashmla
+from .metadata import NSAMetadata
+from .modes import ForwardMode, require_mode
+from .strategies import strategy_class
+from .strategies.base import Captured, ReplayReport, Strategy
+
+_VALIDATION = {"auto", "values", "shapes"}
+
+
+class MultiStepBackend:
+    """Captured metadata of N draft steps, refreshed before every graph replay.
+
+    config: static facts, see `NSAConfig`.
+    req_to_token: int32 [pool, W], KV slot of token t of request r; read at every replay, never written. Its device is
+        the device of every buffer, its width the width of every table.
+    num_steps: N >= 1 draft steps.
+    strategy: a name from `nsa_core.strategies()`. One that cannot run here raises RuntimeError; nothing falls back.
+    validation: "auto" reads tensor values where that is free, on the CPU. "values" reads them on a GPU too and so
+        synchronises at every replay. "shapes" never reads them. Types, dtypes, shapes, devices and host mirrors are
+        checked at every level.
+
+    Captured addresses never change. A refused batch leaves every buffer of every step as it was.
+    """
+
+    def __init__(
+        self,
+        config: NSAConfig,
+        req_to_token: torch.Tensor,
+        num_steps: int,
+        strategy: str = "copy",
+        validation: str = "auto",
+    ) -> None:
+        _require_arguments(config, req_to_token, num_steps, validation)
+        self.config, self.req_to_token, self.num_steps, self.strategy = config, req_to_token, num_steps, strategy
+        self._strategy_class = strategy_class(strategy, req_to_token.device)
+        self._reads_values = validation == "values" or (validation == "auto" and not req_to_token.is_cuda)
+        self._bound: dict[tuple[int, ForwardMode], Strategy] = {}
+        self._current: Strategy | None = None
+        self.last_replay: ReplayReport | None = None
+
+    def capture(self, bs: int, mode: ForwardMode) -> list[NSAMetadata]:
+        """Allocate the sets of `bs` requests in `mode`; returns step 0's to step N-1's.
+
+        Capturing twice returns the same sets: addresses are for good. IDLE replays what DECODE captured.
+        """
+        key = _key(bs, mode)
+        if key not in self._bound:
+            sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
+            self._bind(key, sets)
+        self._current = self._bound[key]
+        return self._current.captured.sets
+
+    def adopt(self, bs: int, mode: ForwardMode, held: Sequence[object]) -> list[NSAMetadata]:
+        """Refresh an engine's own buffers, one object per step, instead of allocated ones.
+
+        held: objects with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`), see `adopt_metadata`.
+        Writes once, now: the leading zeros and the sparse FlashMLA schedule. Query-side constants stay the engine's.
+        """
+        key = _key(bs, mode)
+        if key in self._bound:
+            raise ValueError(f"bs {bs} in {mode.name} is captured already; captured addresses cannot change")
+        if len(held) != self.num_steps:
+            raise ValueError(f"held has {len(held)} objects for {self.num_steps} steps; give one per step")
+        sets = [adopt_metadata(self.config, self.req_to_token, *key, h) for h in held]
+        self._bind(key, sets)
+        self._current = self._bound[key]
+        return sets
+
+    def replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
+        """Bring every field of every step up to date for `batch`, whose size must be a captured one.
+
+        Raises KeyError (mode or batch size not captured), TypeError or ValueError (see `nsa_core.batch.validate`)
+        before the first write.
+        """
+        bound = self._find(batch, mode)
+        c = bound.captured
+        validate(c.config, c.req_to_token, batch, c.mode, width=c.width, num_steps=self.num_steps,
+                 read_values=self._reads_values)  # fmt: skip
+        self.last_replay = bound.replay(batch)
+        self._current = bound
+        return self.last_replay
+
+    def sets(self, bs: int, mode: ForwardMode) -> list[NSAMetadata]:
+        """The captured sets of a mode and batch size, step 0's to step N-1's."""
+        key = _key(bs, mode)
+        if key not in self._bound:
+            captured = ", ".join(f"bs {b} in {m.name}" for b, m in self._bound) or "nothing"
+            raise KeyError(f"bs {bs} in {mode.name} was not captured (captured: {captured}); call capture({bs}, ...)")
+        return self._bound[key].captured.sets
+
+    def __getitem__(self, step: int) -> NSAMetadata:
+        """Step `step`'s set, of the mode and batch size captured, adopted or replayed last."""
+        if self._current is None:
+            raise KeyError(f"step {step}: nothing was captured yet; call capture(bs, mode)")
+        return self._current.captured.sets[step]
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def _find(self, batch: ReplayBatch, mode: ForwardMode) -> Strategy:
+        if not isinstance(batch, ReplayBatch):
+            raise TypeError(f"batch must be a ReplayBatch, got {batch!r}")
+        lengths = batch.seq_lens
+        if not isinstance(lengths, torch.Tensor) or lengths.dim() != 1:
+            raise (ValueError if isinstance(lengths, torch.Tensor) else TypeError)(
+                f"seq_lens must be a tensor of shape [bs], got {getattr(lengths, 'shape', lengths)!r}")  # fmt: skip
+        self.sets(batch.bs, mode)
+        return self._bound[_key(batch.bs, mode)]
+
+    def _bind(self, key: tuple[int, ForwardMode], sets: list[NSAMetadata]) -> None:
+        bs, mode = key
+        for captured in {id(s): s for s in sets}.values():
+            _write_constants(self.config, captured, bs * self.config.rows_per_request(mode))
+        self._bound[key] = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets))
+
+
+def _key(bs: int, mode: ForwardMode) -> tuple[int, ForwardMode]:
+    if isinstance(bs, bool) or not isinstance(bs, int):
+        raise TypeError(f"bs must be an int, got {bs!r}")
+    if bs < 1:
+        raise ValueError(f"bs must be at least 1, got {bs}")
+    return bs, require_mode(mode).captured_as
+
+
+def _write_constants(config: NSAConfig, captured: NSAMetadata, cap: int) -> None:
+    """What a replay never writes again."""
+    captured.cu_seqlens_k[:1].zero_()
+    captured.nsa_cu_seqlens_k[:1].zero_()
+    if captured.flashmla_metadata is not None:
+        # Sparse: a function of (rows, topk, parts), all fixed by the capture, so this is the only time it is computed.
+        # Dense: a valid schedule to capture the graph with; every replay brings its own.
+        rows = captured.nsa_cache_seqlens_int32[:cap]
+        schedule = schedule_flashmla(rows, config.flashmla_num_sm_parts, config.index_topk)
+        captured.flashmla_metadata.slice(slice(0, cap + 1)).copy_(schedule)
+
+
+def _require_arguments(config: NSAConfig, req_to_token: torch.Tensor, num_steps: int, validation: str) -> None:
+    if not isinstance(config, NSAConfig):
+        raise TypeError(f"config must be an NSAConfig, got {config!r}")
+    if not isinstance(req_to_token, torch.Tensor) or req_to_token.dtype != torch.int32:
+        raise TypeError(f"req_to_token must be an int32 tensor, got {getattr(req_to_token, 'dtype', req_to_token)!r}")
+    if req_to_token.dim() != 2 or 0 in req_to_token.shape:
+        raise ValueError(f"req_to_token must be [pool, W] and not empty, got shape {list(req_to_token.shape)}")
+    if req_to_token.stride(1) != 1:
+        raise ValueError(f"req_to_token has strides {req_to_token.stride()}; its rows must be contiguous")
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int):
+        raise TypeError(f"num_steps must be an int, got {num_steps!r}")
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if validation not in _VALIDATION:
+        raise ValueError(f"validation must be one of {sorted(_VALIDATION)}, got {validation!r}")

@@ -1,0 +1,49 @@
+"""Which value goes where: the only other place, beside precompute, that knows what a captured set looks like."""
+
+from dataclasses import fields
+
+import torch
+
+from .metadata import NSAMetadata, PrecomputedMetadata
+from .modes import ForwardMode, require_mode
+
+CopyPlan = list[tuple[torch.Tensor, torch.Tensor]]
+
+_KEEPS_LEADING_ZERO = {"cu_seqlens_k", "nsa_cu_seqlens_k"}
+
+
+def copy_plan(captured: NSAMetadata, precomputed: PrecomputedMetadata, mode: ForwardMode) -> CopyPlan:
+    """Flat (destination view, source tensor) pairs of equal shapes that bring `captured` up to date.
+
+    Each source fills the leading corner of its field. Objects are expanded into their tensors, so whoever executes
+    the plan needs to know neither a forward mode nor a class. Cells outside the destinations keep what they held.
+    A field that is another name of an earlier one (decode's expanded lengths, a page_size-1 real table) is left out.
+    """
+    require_mode(mode)
+    pairs, seen = [], set()
+    for dst, src in _whole_fields(captured, precomputed):
+        if dst.data_ptr() not in seen:
+            seen.add(dst.data_ptr())
+            pairs.append((_corner(dst, src), src))
+    return pairs
+
+
+def _whole_fields(captured: object, precomputed: object):
+    """(captured tensor, value) of every field the replay brings, objects taken apart."""
+    for field in fields(precomputed):
+        src, dst = getattr(precomputed, field.name), getattr(captured, field.name)
+        if src is None:
+            continue
+        if not isinstance(src, torch.Tensor):
+            yield from _whole_fields(dst, src)
+        elif field.name in _KEEPS_LEADING_ZERO:
+            yield dst[1:], src[1:]
+        else:
+            yield dst, src
+
+
+def _corner(dst: torch.Tensor, src: torch.Tensor) -> torch.Tensor:
+    for dim, size in enumerate(src.shape):
+        if size != dst.shape[dim]:
+            dst = dst.narrow(dim, 0, size)
+    return dst

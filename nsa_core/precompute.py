@@ -1,0 +1,120 @@
+"""What one replay needs, computed once: the rules of the field table, per forward mode, without a host loop."""
+
+from collections.abc import Sequence
+
+import torch
+
+from .batch import Extent, ReplayBatch, extent, validate
+from .config import NSAConfig
+from .flashmla import schedule_flashmla
+from .metadata import PrecomputedMetadata
+from .modes import ForwardMode, require_mode
+from .page_table import transform_page_table
+
+
+def precompute(
+    config: NSAConfig, req_to_token: torch.Tensor, batch: ReplayBatch, mode: ForwardMode, step: int = 0
+) -> PrecomputedMetadata:
+    """Validate `batch` and compute every field of draft step `step`.
+
+    req_to_token: int32 [pool, W], KV slot of token t of request r.
+    Tensor values are checked where that is free (CPU). At most 10 / 14 / 20 aten calls (decode / verify / extend).
+    On CUDA without host mirrors it reads the longest length, and in draft extend the accepted total, from the device.
+    Raises as `nsa_core.batch.validate` does, before anything is computed.
+    """
+    require_mode(mode)
+    width = req_to_token.shape[1]
+    validate(config, req_to_token, batch, mode, width=width, num_steps=step + 1, read_values=not req_to_token.is_cuda)
+    used = extent(config, batch, mode, width, step + 1)
+    return compute(config, req_to_token, batch, mode, used, [step])[0]
+
+
+def compute(
+    config: NSAConfig,
+    req_to_token: torch.Tensor,
+    batch: ReplayBatch,
+    mode: ForwardMode,
+    used: Extent,
+    steps: Sequence[int],
+) -> list[PrecomputedMetadata]:
+    """The values of `steps` for a validated batch: one object N times, or with a step offset N that share tables.
+
+    A page table depends on its step only through its width, so every step takes that of the longest, `used.columns`.
+    """
+    requests, pool_rows = _rows(config, batch, mode, used.rows)
+    page_table_1 = req_to_token[:, : used.columns].index_select(0, pool_rows)
+    tables = (page_table_1, transform_page_table(page_table_1, config.page_size))
+    distinct = steps if config.step_offset else steps[:1]
+    values = [_compute_step(config, batch, mode, requests, tables, step) for step in distinct]
+    return values if config.step_offset else values * len(steps)
+
+
+def _rows(
+    config: NSAConfig, batch: ReplayBatch, mode: ForwardMode, rows: int
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Each row's request [E] (None where that follows from the shape) and its row of `req_to_token` [E]."""
+    pool_rows = batch.req_pool_indices
+    if mode.is_draft_extend():
+        # output_size spares the device read that repeat_interleave needs to learn its own length
+        requests = torch.repeat_interleave(batch.accept_length, output_size=rows)
+        return requests, pool_rows.index_select(0, requests)
+    if mode.is_target_verify():
+        return None, pool_rows.unsqueeze(1).expand(-1, config.num_draft_tokens).reshape(-1)
+    return None, pool_rows
+
+
+def _compute_step(
+    config: NSAConfig,
+    batch: ReplayBatch,
+    mode: ForwardMode,
+    requests: torch.Tensor | None,
+    tables: tuple[torch.Tensor, torch.Tensor],
+    step: int,
+) -> PrecomputedMetadata:
+    lengths = batch.seq_lens.to(torch.int32, copy=True)  # a copy even when it is int32 already: never alias the caller
+    growth = config.length_growth(mode, step)
+    cache_seqlens = lengths.add_(growth) if growth else lengths
+    expanded = _expand(config, batch, mode, cache_seqlens, requests)
+    attended = expanded.clamp(max=config.index_topk)
+    return PrecomputedMetadata(
+        cache_seqlens_int32=cache_seqlens,
+        cu_seqlens_k=_cumulative(cache_seqlens),
+        page_table_1=tables[0],
+        nsa_seqlens_expanded=expanded,
+        nsa_cache_seqlens_int32=attended,
+        nsa_cu_seqlens_k=_cumulative(attended),
+        real_page_table=tables[1],
+        flashmla_metadata=_dense_schedule(config, attended),
+    )
+
+
+def _expand(
+    config: NSAConfig,
+    batch: ReplayBatch,
+    mode: ForwardMode,
+    cache_seqlens: torch.Tensor,
+    requests: torch.Tensor | None,
+) -> torch.Tensor:
+    """int32 [E]: the length of each row. A request's rows end at its own length and count down by one going up."""
+    if mode.is_decode_or_idle():
+        return cache_seqlens
+    if mode.is_target_verify():
+        counts = torch.arange(1 - config.num_draft_tokens, 1, dtype=torch.int32, device=cache_seqlens.device)
+        return (cache_seqlens.unsqueeze(1) + counts).view(-1)
+    # rows of request r are numbered cumsum(a)[r-1] .. cumsum(a)[r]-1, the last of them as long as the request
+    before_first_row = cache_seqlens - torch.cumsum(batch.accept_length, 0, dtype=torch.int32)
+    counts = torch.arange(1, requests.shape[0] + 1, dtype=torch.int32, device=cache_seqlens.device)
+    return before_first_row.index_select(0, requests).add_(counts)
+
+
+def _cumulative(lengths: torch.Tensor) -> torch.Tensor:
+    out = lengths.new_zeros(lengths.shape[0] + 1)
+    torch.cumsum(lengths, 0, dtype=torch.int32, out=out[1:])
+    return out
+
+
+def _dense_schedule(config: NSAConfig, attended: torch.Tensor):
+    # The sparse schedule is missing on purpose: it does not depend on lengths, so capture writes it once.
+    if not config.flashmla_dense:
+        return None
+    return schedule_flashmla(attended, config.flashmla_num_sm_parts)

@@ -1,0 +1,45 @@
+"""The registry: which strategies there are, and whether they can run here."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .base import Strategy
+from .copy import Copy
+from .eager import Eager
+from .foreach import Foreach
+
+REGISTRY: dict[str, type[Strategy]] = {cls.name: cls for cls in (Eager, Copy, Foreach)}
+
+
+@dataclass(frozen=True)
+class StrategyInfo:
+    """What a strategy is and whether this machine can run it; `reason` says what is missing when it cannot."""
+
+    name: str
+    standing: str
+    contract: str
+    needs: str
+    available: bool
+    reason: str | None
+
+
+def strategies(device: str | torch.device | None = None) -> dict[str, StrategyInfo]:
+    """Every strategy by name. `device`: where it would run; the GPU if there is one, else the CPU."""
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return {name: _info(cls, where) for name, cls in REGISTRY.items()}
+
+
+def strategy_class(name: str, device: torch.device) -> type[Strategy]:
+    """The class behind a name. ValueError: no such strategy; RuntimeError: it cannot run on `device`."""
+    if name not in REGISTRY:
+        raise ValueError(f"strategy {name!r} is not known; choose one of {', '.join(REGISTRY)}")
+    reason = REGISTRY[name].missing(device)
+    if reason is not None:
+        raise RuntimeError(f"strategy {name!r} cannot run on {device}: {reason}")
+    return REGISTRY[name]
+
+
+def _info(cls: type[Strategy], device: torch.device) -> StrategyInfo:
+    reason = cls.missing(device)
+    return StrategyInfo(cls.name, cls.standing, cls.contract, cls.needs, reason is None, reason)

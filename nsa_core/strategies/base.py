@@ -1,0 +1,97 @@
+"""The life of a strategy in four verbs: missing, allocate, bind (the constructor), replay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ..batch import Extent, ReplayBatch, extent
+from ..config import NSAConfig
+from ..metadata import NSAMetadata, PrecomputedMetadata, allocate
+from ..modes import ForwardMode
+from ..plan import CopyPlan, copy_plan
+from ..precompute import compute
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What the last replay did.
+
+    rows, columns: the extent E, L the host knew; None where no strategy had to know it on the host.
+    host_reads: device tensors read back (each a synchronisation).
+    paths: how many operations of each kind ran, e.g. {"copy_": 24}.
+    inputs_copied: the batch's tensors were not the recorded ones and were copied into them first.
+    """
+
+    strategy: str
+    rows: int | None = None
+    columns: int | None = None
+    host_reads: int = 0
+    paths: dict[str, int] = field(default_factory=dict)
+    inputs_copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What a strategy is bound to: the captured sets of one mode and batch size."""
+
+    config: NSAConfig
+    req_to_token: torch.Tensor
+    mode: ForwardMode
+    bs: int
+    sets: list[NSAMetadata]
+
+    @property
+    def width(self) -> int:
+        """Columns of the narrowest table on the way from `req_to_token` to any step."""
+        return min(self.req_to_token.shape[1], *(s.page_table_1.shape[1] for s in self.sets))
+
+
+class Strategy:
+    """One way to refresh captured sets, bound to the sets of one mode and batch size."""
+
+    name: str
+    standing: str
+    contract = "exact"
+    needs = "torch"
+
+    @classmethod
+    def missing(cls, device: torch.device) -> str | None:
+        """What this machine lacks to run the strategy on `device`, and the way out; None when it can run."""
+        return None
+
+    @classmethod
+    def allocate(
+        cls, config: NSAConfig, req_to_token: torch.Tensor, bs: int, mode: ForwardMode, num_steps: int
+    ) -> list[NSAMetadata]:
+        """The captured sets of all steps."""
+        return [allocate(config, req_to_token, bs, mode) for _ in range(num_steps)]
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+
+    def replay(self, batch: ReplayBatch) -> ReplayReport:
+        """Refresh every set for a validated batch."""
+        raise NotImplementedError(f"{type(self).__name__}.replay")
+
+
+class PlanStrategy(Strategy):
+    """Precompute once, then execute the copy plan of every step. A subclass says how."""
+
+    def replay(self, batch: ReplayBatch) -> ReplayReport:
+        used = self._extent(batch)
+        values = self._compute(batch, used, range(len(self.captured.sets)))
+        plans = [copy_plan(s, v, self.captured.mode) for s, v in zip(self.captured.sets, values, strict=True)]
+        return ReplayReport(self.name, used.rows, used.columns, used.host_reads, self.execute(plans))
+
+    def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
+        """Run one plan per step; returns how many operations of each kind that took."""
+        raise NotImplementedError(f"{type(self).__name__}.execute")
+
+    def _extent(self, batch: ReplayBatch) -> Extent:
+        c = self.captured
+        return extent(c.config, batch, c.mode, c.width, len(c.sets))
+
+    def _compute(self, batch: ReplayBatch, used: Extent, steps: Sequence[int]) -> list[PrecomputedMetadata]:
+        c = self.captured
+        return compute(c.config, c.req_to_token, batch, c.mode, used, steps)
