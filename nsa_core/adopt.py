@@ -7,12 +7,14 @@ from .metadata import NSAFlashMLAMetadata, NSAMetadata
 from .modes import ForwardMode
 
 
-def adopt_metadata(config: NSAConfig, req_to_token: torch.Tensor, bs: int, mode: ForwardMode, held: object) -> NSAMetadata:
+def adopt_metadata(
+    config: NSAConfig, req_to_token: torch.Tensor, bs: int, mode: ForwardMode, held: object
+) -> NSAMetadata:
     """Wrap an engine's metadata object: same tensors, no copy.
 
     held: any object with the fields of `NSAMetadata` as attributes; `nsa_x` may be spelled `dsa_x`, SGLang's
-        name since May 2026. Query-side constants may be missing. FlashMLA metadata is taken when the config asks for it.
-    Raises ValueError (missing, shape, device, overlap inside a field) or TypeError (not a tensor, dtype), naming the field.
+        name since May 2026. Query-side constants may be missing. Schedules are taken when the config asks for them.
+    Raises ValueError (missing, shape, device, layout) or TypeError (not a tensor, dtype), naming the field.
     """
     cap = bs * config.rows_per_request(mode)
     sizes = {"cache_seqlens_int32": bs, "cu_seqlens_k": bs + 1, "nsa_seqlens_expanded": cap,
@@ -23,6 +25,9 @@ def adopt_metadata(config: NSAConfig, req_to_token: torch.Tensor, bs: int, mode:
     taken["real_page_table"] = _table(req_to_token, "real_page_table", _attribute(held, "real_page_table"), cap, pages)
     for name in ("cu_seqlens_q", "nsa_cu_seqlens_q"):
         taken[name] = _attribute(held, name, None)
+    if config.paged_mqa_num_sms is not None:
+        name, schedule = "paged_mqa_schedule_metadata", _attribute(held, "paged_mqa_schedule_metadata")
+        taken[name] = _table(req_to_token, name, schedule, config.paged_mqa_num_sms + 1, 2)
     return NSAMetadata(**taken, flashmla_metadata=_flashmla(config, req_to_token, cap, held))
 
 

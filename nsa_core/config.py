@@ -23,6 +23,7 @@ class NSAConfig:
         Hopper, sparse fp8 decode, one KV head: max(1, (sm_count // 2) // ceil(h_q / 128)).
     flashmla_dense: schedule from the lengths (dense attention) instead of from `index_topk`. A dense schedule
         changes with every replay; the sparse one is fixed at capture.
+    paged_mqa_num_sms: SMs of the DeepGEMM paged-MQA schedule the indexer needs; None leaves it out.
     step_offset: step i attends to s + step_offset * (i + 1) tokens. 0: all steps equal, as in NSA/DSA.
         1: FlashAttention and TRT-LLM style.
     """
@@ -33,15 +34,17 @@ class NSAConfig:
     max_context_len: int = 131072
     flashmla_num_sm_parts: int | None = None
     flashmla_dense: bool = False
+    paged_mqa_num_sms: int | None = None
     step_offset: int = 0
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
             _require_int(name, getattr(self, name), 1)
         _require_int("step_offset", self.step_offset, 0)
-        if self.flashmla_num_sm_parts is not None:
-            _require_int("flashmla_num_sm_parts", self.flashmla_num_sm_parts, 1)
-        elif self.flashmla_dense:
+        for name in ("flashmla_num_sm_parts", "paged_mqa_num_sms"):
+            if getattr(self, name) is not None:
+                _require_int(name, getattr(self, name), 1)
+        if self.flashmla_dense and self.flashmla_num_sm_parts is None:
             raise ValueError("flashmla_dense=True needs flashmla_num_sm_parts, which is None; set it to P >= 1")
 
     @property

@@ -1,6 +1,7 @@
 """N draft steps, their captured sets, and one strategy that refreshes them all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -8,11 +9,12 @@ from .adopt import adopt_metadata
 from .batch import ReplayBatch, validate
 from .config import NSAConfig
 from .flashmla import schedule_flashmla
-from .metadata import NSAMetadata
+from .metadata import Memory, NSAMetadata, memory
 from .modes import ForwardMode, require_mode
 from .strategies import strategy_class
 from .strategies.base import Captured, ReplayReport, Strategy
 
+_INPUTS = ("seq_lens", "req_pool_indices", "accept_length")
 _VALIDATION = {"auto", "values", "shapes"}
 
 
@@ -44,18 +46,24 @@ class MultiStepBackend:
         self._strategy_class = strategy_class(strategy, req_to_token.device)
         self._reads_values = validation == "values" or (validation == "auto" and not req_to_token.is_cuda)
         self._bound: dict[tuple[int, ForwardMode], Strategy] = {}
+        self._recorded: dict[tuple[int, ForwardMode], tuple] = {}
+        self._repeats: dict[ForwardMode, _Repeat] = {}
         self._current: Strategy | None = None
         self.last_replay: ReplayReport | None = None
 
-    def capture(self, bs: int, mode: ForwardMode) -> list[NSAMetadata]:
+    def capture(self, bs: int, mode: ForwardMode, inputs: ReplayBatch | None = None) -> list[NSAMetadata]:
         """Allocate the sets of `bs` requests in `mode`; returns step 0's to step N-1's.
 
+        inputs: the engine's static input tensors, for a strategy that records them ("graph"); it brings its own
+            otherwise, see `inputs()`. Their contents are not read now.
         Capturing twice returns the same sets: addresses are for good. IDLE replays what DECODE captured.
         """
         key = _key(bs, mode)
         if key not in self._bound:
             sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
-            self._bind(key, sets)
+            self._bind(key, sets, inputs)
+        elif inputs is not None and not self._bound[key].reads(inputs):
+            raise ValueError(f"inputs: bs {bs} in {mode.name} is captured already and reads other tensors")
         self._current = self._bound[key]
         return self._current.captured.sets
 
@@ -71,7 +79,7 @@ class MultiStepBackend:
         if len(held) != self.num_steps:
             raise ValueError(f"held has {len(held)} objects for {self.num_steps} steps; give one per step")
         sets = [adopt_metadata(self.config, self.req_to_token, *key, h) for h in held]
-        self._bind(key, sets)
+        self._bind(key, sets, None)
         self._current = self._bound[key]
         return sets
 
@@ -79,15 +87,58 @@ class MultiStepBackend:
         """Bring every field of every step up to date for `batch`, whose size must be a captured one.
 
         Raises KeyError (mode or batch size not captured), TypeError or ValueError (see `nsa_core.batch.validate`)
-        before the first write.
+        before the first write. Given the same batch object again, a strategy that reads nothing on the host does no
+        more than launch.
         """
-        bound = self._find(batch, mode)
-        c = bound.captured
-        validate(c.config, c.req_to_token, batch, c.mode, width=c.width, num_steps=self.num_steps,
-                 read_values=self._reads_values)  # fmt: skip
+        again = self._repeats.get(mode)
+        if again is not None and again.batch is batch:
+            again.launch()
+            self._current, self.last_replay = again.bound, again.report
+            return again.report
+        bound = self._validated(batch, mode, self._reads_values)
         self.last_replay = bound.replay(batch)
         self._current = bound
+        self._remember(batch, mode, bound)
         return self.last_replay
+
+    def refresh(self, batch: ReplayBatch, mode: ForwardMode) -> None:
+        """The refresh as one launch on the current stream, to be recorded inside the caller's own CUDA graph.
+
+        Needs a strategy that reads nothing on the host ("fused", "graph"); values are never checked. Recorded once,
+        the graph reads these very tensors: another batch's tensors are refused with ValueError from then on, here and
+        in `check_inputs`, whose call before the graph's replay costs no device work.
+        """
+        bound = self._validated(batch, mode, False)
+        if not bound.capture_safe:
+            raise RuntimeError(f"strategy {bound.name!r} needs lengths on the host, which a CUDA graph would freeze; "
+                               "refresh() needs 'fused' or 'graph'")
+        self.check_inputs(batch, mode)
+        bound.launch(batch)
+        if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._recorded[_key(batch.bs, mode)] = bound.addresses(batch)
+
+    def check_inputs(self, batch: ReplayBatch, mode: ForwardMode) -> None:
+        """Raise ValueError unless `batch` holds the tensors a recorded `refresh` of its size reads."""
+        recorded = self._recorded.get(_key(batch.bs, mode))
+        if recorded is None:
+            return
+        given = self._find(batch, mode).addresses(batch)
+        for name, was, now in zip(_INPUTS, recorded, given, strict=False):
+            if was != now:
+                raise ValueError(f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {was[1]} at "
+                                 f"{was[0]:#x}; write new values into the recorded tensor instead of passing another")
+
+    def inputs(self, bs: int, mode: ForwardMode) -> ReplayBatch:
+        """The tensors the recorded graph reads. Write into them and replay this very batch: one graph launch."""
+        self.sets(bs, mode)
+        inputs = getattr(self._bound[_key(bs, mode)], "inputs", None)
+        if inputs is None:
+            raise RuntimeError(f"strategy {self.strategy!r} records no inputs; it reads the batch it is given")
+        return inputs
+
+    def memory(self, bs: int, mode: ForwardMode) -> Memory:
+        """Bytes the captured sets hold, and would hold with a set per step."""
+        return memory(self.sets(bs, mode))
 
     def sets(self, bs: int, mode: ForwardMode) -> list[NSAMetadata]:
         """The captured sets of a mode and batch size, step 0's to step N-1's."""
@@ -116,11 +167,45 @@ class MultiStepBackend:
         self.sets(batch.bs, mode)
         return self._bound[_key(batch.bs, mode)]
 
-    def _bind(self, key: tuple[int, ForwardMode], sets: list[NSAMetadata]) -> None:
+    def _validated(self, batch: ReplayBatch, mode: ForwardMode, read_values: bool) -> Strategy:
+        bound = self._find(batch, mode)
+        c = bound.captured
+        validate(c.config, c.req_to_token, batch, c.mode, width=c.width, num_steps=self.num_steps,
+                 read_values=read_values)  # fmt: skip
+        return bound
+
+    def _remember(self, batch: ReplayBatch, mode: ForwardMode, bound: Strategy) -> None:
+        launch = None if self._reads_values else bound.repeat(batch)
+        self._repeats.pop(mode, None)
+        if launch is not None:
+            self._repeats[mode] = _Repeat(batch, launch, bound, self.last_replay)
+
+    def _bind(self, key: tuple[int, ForwardMode], sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key
+        if inputs is not None:
+            self._require_inputs(bs, mode, inputs)
         for captured in {id(s): s for s in sets}.values():
             _write_constants(self.config, captured, bs * self.config.rows_per_request(mode))
-        self._bound[key] = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets))
+        self._bound[key] = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets, inputs))
+
+    def _require_inputs(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
+        if not hasattr(self._strategy_class, "reads"):
+            raise ValueError(f"inputs were given, but strategy {self.strategy!r} records none: it reads every batch "
+                             "where it is; leave them out, or use 'graph'")
+        validate(self.config, self.req_to_token, inputs, mode, width=self.req_to_token.shape[1],
+                 num_steps=self.num_steps, read_values=False)  # fmt: skip
+        if inputs.bs != bs:
+            raise ValueError(f"inputs.seq_lens has {inputs.bs} requests, but bs is {bs}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """A batch object seen before: nothing about it but the contents of its tensors can have changed."""
+
+    batch: ReplayBatch
+    launch: Callable[[], object]
+    bound: Strategy
+    report: ReplayReport
 
 
 def _key(bs: int, mode: ForwardMode) -> tuple[int, ForwardMode]:

@@ -82,7 +82,19 @@ def expected(
     cells["page_table_1"] = _table_cells(captured.page_table_1, slots)
     pages = [s[:: config.page_size] // config.page_size for s in slots]
     cells["real_page_table"] = _table_cells(captured.real_page_table, pages)
+    if config.paged_mqa_num_sms is not None:
+        name, schedule = "paged_mqa_schedule_metadata", _paged_mqa(rows, config.paged_mqa_num_sms)
+        cells[name] = _table_cells(getattr(captured, name), schedule)
     return cells
+
+
+def _paged_mqa(rows: list[Row], num_sms: int) -> list[torch.Tensor]:
+    """The (row, split) each SM begins at: every split listed in order, dealt out, the last SMs taking one more."""
+    splits = [(at, split) for at, row in enumerate(rows) for split in range(-(-row.length // 256))]
+    each, more = divmod(len(splits), num_sms)
+    begins = [sm * each + max(sm - (num_sms - more), 0) for sm in range(num_sms + 1)]
+    end = (len(rows), 0)
+    return [torch.tensor(splits[begin] if begin < len(splits) else end, dtype=torch.int32) for begin in begins]
 
 
 def differences(captured: NSAMetadata, cells: dict[str, Cells], before: dict[str, torch.Tensor] | None) -> list[str]:

@@ -7,9 +7,10 @@ import torch
 from .batch import Extent, ReplayBatch, extent, validate
 from .config import NSAConfig
 from .flashmla import schedule_flashmla
-from .metadata import PrecomputedMetadata
+from .metadata import NSAFlashMLAMetadata, PrecomputedMetadata
 from .modes import ForwardMode, require_mode
 from .page_table import transform_page_table
+from .paged_mqa import schedule_paged_mqa
 
 
 def precompute(
@@ -18,7 +19,8 @@ def precompute(
     """Validate `batch` and compute every field of draft step `step`.
 
     req_to_token: int32 [pool, W], KV slot of token t of request r.
-    Tensor values are checked where that is free (CPU). At most 10 / 14 / 20 aten calls (decode / verify / extend).
+    Tensor values are checked where that is free (CPU). At most 10 / 14 / 20 aten calls (decode / verify / extend),
+    schedules that depend on lengths apart.
     On CUDA without host mirrors it reads the longest length, and in draft extend the accepted total, from the device.
     Raises as `nsa_core.batch.validate` does, before anything is computed.
     """
@@ -85,6 +87,7 @@ def _compute_step(
         nsa_cu_seqlens_k=_cumulative(attended),
         real_page_table=tables[1],
         flashmla_metadata=_dense_schedule(config, attended),
+        paged_mqa_schedule_metadata=_paged_mqa_schedule(config, expanded),
     )
 
 
@@ -113,8 +116,13 @@ def _cumulative(lengths: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def _dense_schedule(config: NSAConfig, attended: torch.Tensor):
+def _dense_schedule(config: NSAConfig, attended: torch.Tensor) -> NSAFlashMLAMetadata | None:
     # The sparse schedule is missing on purpose: it does not depend on lengths, so capture writes it once.
     if not config.flashmla_dense:
         return None
     return schedule_flashmla(attended, config.flashmla_num_sm_parts)
+
+
+def _paged_mqa_schedule(config: NSAConfig, expanded: torch.Tensor) -> torch.Tensor | None:
+    sms = config.paged_mqa_num_sms
+    return None if sms is None else schedule_paged_mqa(expanded, sms)

@@ -5,11 +5,17 @@ from dataclasses import dataclass
 import torch
 
 from .base import Strategy
+from .batched import Batched, BatchedEach, BatchedSteps, BatchedStrided
 from .copy import Copy
 from .eager import Eager
 from .foreach import Foreach
+from .fused import Fused
+from .graph import Graph
+from .shared import Shared, SharedFused, SharedGraph
 
-REGISTRY: dict[str, type[Strategy]] = {cls.name: cls for cls in (Eager, Copy, Foreach)}
+_STRATEGIES = (Eager, Copy, Foreach, Batched, BatchedEach, BatchedStrided, BatchedSteps, Fused, Graph, Shared,
+               SharedFused, SharedGraph)  # fmt: skip
+REGISTRY: dict[str, type[Strategy]] = {cls.name: cls for cls in _STRATEGIES}
 
 
 @dataclass(frozen=True)

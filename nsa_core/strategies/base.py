@@ -1,6 +1,6 @@
 """The life of a strategy in four verbs: missing, allocate, bind (the constructor), replay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -40,6 +40,7 @@ class Captured:
     mode: ForwardMode
     bs: int
     sets: list[NSAMetadata]
+    inputs: ReplayBatch | None = None  # the tensors a recorded strategy is to read; None: it brings its own
 
     @property
     def width(self) -> int:
@@ -54,6 +55,7 @@ class Strategy:
     standing: str
     contract = "exact"
     needs = "torch"
+    capture_safe = False  # whether a replay may be recorded in a CUDA graph: no host value of the batch enters it
 
     @classmethod
     def missing(cls, device: torch.device) -> str | None:
@@ -69,6 +71,10 @@ class Strategy:
 
     def __init__(self, captured: Captured) -> None:
         self.captured = captured
+
+    def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
+        """The same replay again, for tensors whose contents may have changed; None where the host must look at them."""
+        return None
 
     def replay(self, batch: ReplayBatch) -> ReplayReport:
         """Refresh every set for a validated batch."""

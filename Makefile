@@ -1,0 +1,45 @@
+# make lab        JupyterLab on the first notebook           make test       everything CI runs
+# make check      verify every strategy on this machine      make notebooks  run the notebooks, store their outputs
+# make clean      remove caches and build outputs; the environment in .venv stays
+#
+# The environment is made on first use. PYTHON picks its interpreter, 3.11 or newer: make test PYTHON=python3.12
+# On Linux without a GPU, PyTorch's CPU wheels save several GB: let PIP_EXTRA_INDEX_URL name their index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LAB_ARGS ?= --no-browser
+PYTEST_ARGS ?=
+
+# Where this is set, nothing is cached and every test run compiles every package again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# matplotlib's font list is built at installation: built later, its notice would land in the first notebook's output.
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+
+.PHONY: lab test check notebooks clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[notebooks,test]' -c constraints.txt
+	$(BIN)/python -c 'import matplotlib.font_manager'
+	touch $@
+
+# On the loopback interface, with the server's own token, serving notebooks/ only. Root has to say that it is root.
+lab: $(STAMP)
+	$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)/notebooks" \
+		--LabApp.default_url=/lab/tree/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	$(BIN)/python -m nsa_core check
+
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/refresh.py
+
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find nsa_core notebooks tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

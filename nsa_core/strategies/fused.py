@@ -1,0 +1,119 @@
+"""One Triton launch computes every field and writes the captured sets of all N steps."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from .. import kernels
+from ..batch import ReplayBatch
+from ..metadata import NSAMetadata
+from ..paged_mqa import SPLIT_KV
+from .base import Captured, ReplayReport, Strategy
+
+_PROGRAMS = 2112  # table programs aimed at: 16 on each of an H200's 132 multiprocessors
+
+
+class Fused(Strategy):
+    name = "fused"
+    standing = "new: past the record"
+    contract = "live prefix"
+    needs = "Triton and an NVIDIA GPU, or TRITON_INTERPRET=1"
+    capture_safe = True
+
+    @classmethod
+    def missing(cls, device: torch.device) -> str | None:
+        return kernels.missing(device)
+
+    def __init__(self, captured: Captured) -> None:
+        """Writes the device tables of destination addresses; from here on N costs no host work."""
+        super().__init__(captured)
+        if captured.config.flashmla_dense:
+            raise ValueError("flashmla_dense=True: strategy 'fused' does not compute the length-dependent FlashMLA "
+                             "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh")
+        from ..kernels import refresh
+
+        vectors, tables = _vector_table(captured, refresh.VECTOR_FIELDS), _page_table_table(captured.sets)
+        self._tables = [torch.tensor(t, device=captured.req_to_token.device) for t in (vectors, tables)]
+        self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)
+        self._sizes = _sizes(captured, len(vectors), len(tables), refresh)
+        _, num_vectors, _, groups, splits, *_ = self._sizes
+        scheduled = captured.config.paged_mqa_num_sms is not None
+        self._grid = (num_vectors * (1 + scheduled) + captured.bs * splits * groups,)
+        self._report = ReplayReport(self.name, paths={"launch": 1})
+
+    def replay(self, batch: ReplayBatch) -> ReplayReport:
+        self.launch(batch)
+        return self._report
+
+    def launch(self, batch: ReplayBatch) -> None:
+        """The one launch. Reads nothing on the host, so it may run inside a CUDA graph capture."""
+        self._bind(batch)()
+
+    def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
+        return self._bind(batch)
+
+    def _bind(self, batch: ReplayBatch) -> Callable[[], object]:
+        lengths, pool_rows, *accepts = self._read(batch)
+        accept_length = accepts[0] if accepts else lengths  # never read outside draft extend
+        return partial(
+            self._kernel[self._grid], lengths, pool_rows, accept_length, self.captured.req_to_token, *self._tables,
+            *self._sizes, **self._constants,
+        )  # fmt: skip
+
+    def addresses(self, batch: ReplayBatch) -> tuple[tuple[int, torch.dtype], ...]:
+        """What a recorded launch would read: the address and type of every input."""
+        return tuple((tensor.data_ptr(), tensor.dtype) for tensor in self._read(batch))
+
+    def _read(self, batch: ReplayBatch) -> tuple[torch.Tensor, ...]:
+        tensors = (batch.seq_lens, batch.req_pool_indices)
+        return (*tensors, batch.accept_length) if self.captured.mode.is_draft_extend() else tensors
+
+
+def _vector_table(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:
+    """A row of addresses per step with vectors of its own; steps that share them all share a row."""
+    held = [[getattr(s, name) for name in names] for s in captured.sets]
+    rows = [[0 if tensor is None else tensor.data_ptr() for tensor in tensors] for tensors in held]
+    return rows if captured.config.step_offset else _unique(rows)
+
+
+def _page_table_table(sets: list[NSAMetadata]) -> list[list[int]]:
+    return _unique([[address for table in (s.page_table_1, s.real_page_table)
+                     for address in (table.data_ptr(), table.stride(0))] for s in sets])  # fmt: skip
+
+
+def _unique(rows: list[list[int]]) -> list[list[int]]:
+    return [list(row) for row in dict.fromkeys(map(tuple, rows))]
+
+
+def _sizes(c: Captured, num_vectors: int, num_tables: int, refresh) -> tuple[int, ...]:
+    """The kernel's integer arguments, in its order; all fixed by the capture."""
+    groups = -(-num_tables * c.config.rows_per_request(c.mode) // refresh.LINES)
+    splits = min(-(-c.width // refresh.COLUMNS), -(-_PROGRAMS // (c.bs * groups)))
+    first, last = (c.config.length_growth(c.mode, step) for step in (0, len(c.sets) - 1))
+    return (c.bs, num_vectors, num_tables, groups, splits, c.width, c.req_to_token.stride(0), c.config.index_topk,
+            first, last, c.config.step_offset)  # fmt: skip
+
+
+def _constants(c: Captured, refresh) -> dict[str, int | bool]:
+    """What the kernel is compiled for: the mode and the model's constants, no size of a batch."""
+    rows, sms = c.config.rows_per_request(c.mode), c.config.paged_mqa_num_sms or 0
+    padded = _power_of_two(rows)
+    return dict(
+        MODE=refresh.MODES[c.mode.value], DRAFTS=rows, ROWS=padded, PAGE_SIZE=c.config.page_size,
+        PAGES=_power_of_two(refresh.COLUMNS // c.config.page_size + 1),
+        REAL_TABLE=any(s.page_table_1.data_ptr() != s.real_page_table.data_ptr() for s in c.sets),
+        ALIGNED=all(_aligned(t) for t in [c.req_to_token, *(s.page_table_1 for s in c.sets)]),
+        LINES=refresh.LINES, COLUMNS=refresh.COLUMNS, ACCEPTS=refresh.ACCEPTS, num_warps=refresh.NUM_WARPS,
+        REQUESTS=max(1, refresh.TILE // padded), SCHEDULE_REQUESTS=max(1, refresh.SCHEDULE_TILE // padded),
+        NUM_SMS=sms, SMS=_power_of_two(sms + 1), SPLIT_KV=SPLIT_KV,
+    )  # fmt: skip
+
+
+def _aligned(table: torch.Tensor) -> bool:
+    """Whether every row starts on 16 bytes, so that four columns move at once."""
+    return table.data_ptr() % 16 == 0 and table.stride(0) % 4 == 0
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
