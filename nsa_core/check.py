@@ -72,7 +72,9 @@ def poison(captured: NSAMetadata) -> None:
             (tensor[1:] if "cu_seqlens" in name else tensor).fill_(_POISON)
 
 
-def _faults(backend: MultiStepBackend, at: TraceStep, contract: str, before: list[dict[str, torch.Tensor]]) -> list[str]:
+def _faults(
+    backend: MultiStepBackend, at: TraceStep, contract: str, before: list[dict[str, torch.Tensor]]
+) -> list[str]:
     faults = []
     for step, captured in enumerate(backend.sets(at.batch.bs, at.mode)):
         cells = oracle.expected(

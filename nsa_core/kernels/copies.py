@@ -35,7 +35,7 @@ def copy_up_to_8(
     n0, n1, n2, n3, n4, n5, n6, n7,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Up to eight contiguous copies. Grid: (blocks of the longest, copies); past a copy's end there is nothing to do."""
+    """Up to eight contiguous copies. Grid: (blocks of the longest, copies); past its end a copy does nothing."""
     copy = tl.program_id(1)
     if copy == 0:
         _move(src0, dst0, n0, BLOCK)

@@ -1,0 +1,125 @@
+"""`audit`: the sequence of batches, then the probes, then the smallest batch for whatever was found."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from ..batch import ReplayBatch
+from ..config import NSAConfig
+from ..modes import ForwardMode, require_mode
+from . import probes
+from .cases import Case, default_cases
+from .held import TABLES
+from .report import AuditReport, Finding, Ledger
+from .run import POISONS, Refresh, Run
+from .shrink import smallest
+
+CONTRACTS = ("live prefix", "exact")
+
+
+def audit(
+    refresh: Refresh,
+    captured_sets: Sequence[object],
+    config: NSAConfig,
+    req_to_token: torch.Tensor,
+    mode: ForwardMode,
+    batches: Sequence[ReplayBatch] | None = None,
+    *,
+    contract: str = CONTRACTS[0],
+    between: Callable[[], object] | None = None,
+) -> AuditReport:
+    """Drive `refresh(batch)` through batches chosen to hurt, and hold every captured cell against its rule.
+
+    refresh: any callable, ours or an engine's, that brings every set of `captured_sets` up to date for a batch of the
+        captured size. Engines pad a smaller batch first; so does the audit, as `ReplayBatch.padded`.
+    captured_sets: one object per draft step with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`).
+        Their cells are poisoned and overwritten: audit before serving, not beside it. A set that has a
+        `paged_mqa_schedule_metadata` must keep it in step with `nsa_seqlens_expanded`.
+    req_to_token: two of its rows change places for one batch, and return.
+    batches: instead of the default sequence; all of one size, the captured one. Else `cache_seqlens_int32` tells it.
+    contract: "live prefix": each row must be right up to its own length, and a refresh may write any captured row
+        and all of `req_to_token`'s columns. "exact": it may write rows [:E] and columns [:L] only. Under both,
+        leading zeros, constants, and the memory between and around the fields are out of bounds.
+    between: called before every refresh, to replay other batch sizes or modes in turn, as a serving engine would.
+
+    Values, addresses and errors are looked at everywhere. On CUDA also synchronisation (with host mirrors given, a
+    refresh has no reason to wait) and memory (what is kept; temporaries from PyTorch's cache are only counted).
+    Raises TypeError or ValueError where the arguments cannot be audited; what `refresh` raises becomes a finding.
+    """
+    _require(captured_sets, mode, batches, contract)
+    bs = None if batches is None else batches[0].bs
+    run = Run(refresh, captured_sets, config, req_to_token, mode, bs, contract, between)
+    ledger, skipped, counted = Ledger(), (), None
+    ledger.add(run.capacity())
+    try:
+        if all(_is_narrow_table(run, finding) for finding in ledger.findings()):
+            ledger.add(run.at_capture())
+            cases = default_cases(run.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
+            _run_sequence(run, cases, ledger)
+            skipped, counted = _probe(run, *_for_probes(cases), ledger)
+            _shrink(run, ledger)
+    finally:
+        run.close()
+    return AuditReport(ledger.findings(), mode.name, contract, len(captured_sets), tuple(run.sets[0].tensors),
+                       run.compared, counted, skipped)  # fmt: skip
+
+
+def _require(captured_sets: Sequence[object], mode: ForwardMode, batches: object, contract: str) -> None:
+    require_mode(mode)
+    if contract not in CONTRACTS:
+        raise ValueError(f"contract must be one of {', '.join(map(repr, CONTRACTS))}, got {contract!r}")
+    if not captured_sets:
+        raise ValueError("captured_sets is empty; give one set per draft step")
+    if batches is not None and (not batches or len({batch.bs for batch in batches}) > 1):
+        raise ValueError(f"batches have sizes {[batch.bs for batch in batches]}; give at least one, all of one size")
+
+
+def _is_narrow_table(run: Run, finding: Finding) -> bool:
+    """Whether an audit can go on with a field that is too small: as long as every row has cells."""
+    return finding.field in TABLES and run.sets[0].tensors[finding.field].shape[0] >= run.cap
+
+
+def _run_sequence(run: Run, cases: Sequence[Case], ledger: Ledger) -> None:
+    after = None
+    for i, case in enumerate(cases):
+        ledger.add(run.observe(case, POISONS[i % 2]), (case, after))
+        after = case
+
+
+def _for_probes(cases: Sequence[Case]) -> tuple[Case, Case]:
+    """Two batches of the sequence, with host mirrors."""
+    return tuple(replace(case, given=None, in_place=False, mirrored=True) for case in (cases[-1], cases[0]))
+
+
+def _probe(run: Run, case: Case, other: Case, ledger: Ledger) -> tuple[tuple[str, ...], int | None]:
+    """Returns what could not be looked at, and the allocations of one refresh on CUDA."""
+    if any(finding.kind == "raised" for finding in ledger.findings()):
+        return ("errors inside the refresh, synchronisation and memory: it fails on valid batches as it is",), None
+    ledger.add(probes.handled(run, case))
+    operations = probes.operations(run, case)
+    known = {(finding.field, finding.step) for finding in ledger.findings()}
+    ledger.add(
+        f for f in probes.errors(run, case, other, operations) if f.field == "" or (f.field, f.step) not in known
+    )
+    skipped = () if operations else ("errors inside the refresh: it runs no PyTorch operation that could be failed",)
+    if not run.req_to_token.is_cuda:
+        return (*skipped, "synchronisation and memory: no CUDA device holds these sets"), None
+    ledger.add(probes.device(run, case))
+    return skipped, probes.allocations(run, case)
+
+
+def _shrink(run: Run, ledger: Ledger) -> None:
+    """One search per kind and field; its other steps show with the same batch, as a rule."""
+    for findings, (case, after) in _groups(ledger):
+        for finding, small in zip(findings, smallest(run, findings, case, after), strict=True):
+            ledger.replace(finding, small)
+
+
+def _groups(ledger: Ledger) -> Iterator[tuple[list[Finding], tuple[Case, Case | None]]]:
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in ledger.findings():
+        if ledger.origin(finding) is not None:
+            groups.setdefault((finding.kind, finding.field), []).append(finding)
+    for findings in groups.values():
+        yield findings, ledger.origin(findings[0])

@@ -1,0 +1,155 @@
+"""Captured sets as an audit holds them: their cells by name, what stood around them, and where they were at capture."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..config import NSAConfig
+
+VECTORS = ("cache_seqlens_int32", "cu_seqlens_k", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "nsa_cu_seqlens_k")
+TABLES = ("page_table_1", "real_page_table")
+ARANGES = ("cu_seqlens_q", "nsa_cu_seqlens_q")
+PARTS, SPLITS = "flashmla_metadata.flashmla_metadata", "flashmla_metadata.num_splits"
+PAGED_MQA = "paged_mqa_schedule_metadata"
+LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", SPLITS)
+
+_AROUND = 1 << 16  # cells watched before and behind the captured ones of a storage
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a graph has recorded of a tensor."""
+
+    address: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    nbytes: int  # of the storage
+
+    @staticmethod
+    def of(tensor: torch.Tensor) -> "Place":
+        storage = tensor.untyped_storage().nbytes()
+        return Place(tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, storage)
+
+
+class Held:
+    """One captured set: the tensors it had when the audit began, and the object that a refresh may have rebound."""
+
+    def __init__(self, step: int, source: object, config: NSAConfig) -> None:
+        self.step, self.source, self.config = step, source, config
+        self.tensors = self.now()
+        self.places = {name: Place.of(tensor) for name, tensor in self.tensors.items()}
+        constants = ARANGES if config.flashmla_dense else (*ARANGES, PARTS, SPLITS)
+        self.constants = {name: self.tensors[name].clone() for name in constants if name in self.tensors}
+
+    def now(self) -> dict[str, torch.Tensor]:
+        """The tensors the object has at this moment. Raises ValueError or TypeError where one is missing."""
+        return dict(_named_tensors(self.source, self.config))
+
+    def written(self) -> dict[str, torch.Tensor]:
+        """The fields a refresh writes."""
+        return {name: tensor for name, tensor in self.tensors.items() if name not in self.constants}
+
+    def poison(self, value: int) -> None:
+        """As after capture, except that every cell a refresh has to write holds `value`."""
+        for name, tensor in self.written().items():
+            (tensor[1:] if name in LEADING_ZERO else tensor).fill_(value)
+        for name in LEADING_ZERO:
+            if name in self.tensors and name not in self.constants:
+                self.tensors[name][:1].zero_()
+        for name, value_at_capture in self.constants.items():
+            self.tensors[name].copy_(value_at_capture)
+
+
+def _named_tensors(source: object, config: NSAConfig) -> Iterator[tuple[str, torch.Tensor]]:
+    for name in (*VECTORS, *TABLES):
+        yield name, _tensor(name, _attribute(source, name))
+    for name in ARANGES:
+        if _attribute(source, name) is not None:
+            yield name, _tensor(name, _attribute(source, name))
+    if config.flashmla_num_sm_parts is not None:
+        schedule = _attribute(source, "flashmla_metadata")
+        for name in (PARTS, SPLITS):
+            yield name, _tensor(name, getattr(schedule, name.partition(".")[2], None))
+    if config.paged_mqa_num_sms is not None:
+        yield PAGED_MQA, _tensor(PAGED_MQA, _attribute(source, PAGED_MQA))
+
+
+def sms_of_schedule(source: object) -> int | None:
+    """num_sms of the paged-MQA schedule a captured set has, whatever its config says."""
+    schedule = _attribute(source, PAGED_MQA)
+    return schedule.shape[0] - 1 if isinstance(schedule, torch.Tensor) and schedule.shape[0] > 1 else None
+
+
+def _attribute(source: object, name: str) -> object:
+    spellings = (name, name.replace("nsa_", "dsa_", 1))
+    return next((getattr(source, s) for s in spellings if getattr(source, s, None) is not None), None)
+
+
+def _tensor(name: str, value: object) -> torch.Tensor:
+    if value is None:
+        raise ValueError(f"{name} is missing from a captured set; every replay writes it")
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} of a captured set must be a tensor, got {value!r}")
+    return value
+
+
+class Surroundings:
+    """The cells of a storage that lie between, before or behind the captured ones: nobody may write them."""
+
+    def __init__(self, tensors: Sequence[tuple[str, int, torch.Tensor]]) -> None:
+        """tensors: (field, step, tensor) of one storage."""
+        self.tensors = sorted(tensors, key=lambda item: item[2].storage_offset())
+        first = min(t.storage_offset() for _, _, t in tensors)
+        last = max(t.storage_offset() + _span(t) for _, _, t in tensors)
+        whole = _cells(tensors[0][2])
+        self.begin, end = max(first - _AROUND, 0), min(last + _AROUND, whole.numel())
+        self.cells = whole[self.begin : end]
+        self.free = torch.ones_like(self.cells, dtype=torch.bool)
+        for _, _, t in tensors:
+            self.free.as_strided(t.shape, t.stride(), t.storage_offset() - self.begin).fill_(False)
+        self.before = self.cells.clone()
+
+    def poison(self, value: int) -> None:
+        self.cells.masked_fill_(self.free, value)
+
+    def restore(self) -> None:
+        torch.where(self.free, self.before, self.cells, out=self.cells)
+
+    def written(self, value: int) -> list[tuple[str, int, int, int]]:
+        """(field, step, cells behind the field's first cell, value) of the first foreign write, if there is one."""
+        changed = ((self.cells != value) & self.free).nonzero()
+        if not len(changed):
+            return []
+        at = int(changed[0]) + self.begin
+        name, step, owner = max(
+            (item for item in self.tensors if item[2].storage_offset() <= at),
+            key=lambda item: item[2].storage_offset(),
+            default=self.tensors[0],
+        )
+        return [(name, step, at - owner.storage_offset(), int(self.cells[at - self.begin]))]
+
+
+def surroundings(sets: Sequence[Held]) -> list[Surroundings]:
+    """One per storage that holds more than captured cells."""
+    storages: dict[int, list[tuple[str, int, torch.Tensor]]] = {}
+    for held in sets:
+        for name, tensor in held.tensors.items():
+            storages.setdefault(tensor.untyped_storage().data_ptr(), []).append((name, held.step, tensor))
+    return [Surroundings(tensors) for tensors in storages.values() if not any(_fills(t) for _, _, t in tensors)]
+
+
+def _fills(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is all there is in its storage."""
+    return tensor.dtype != torch.int32 or tensor.numel() * 4 >= tensor.untyped_storage().nbytes() - 3
+
+
+def _span(tensor: torch.Tensor) -> int:
+    """Cells from a tensor's first to its last, both included."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def _cells(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole storage of an int32 tensor, flat."""
+    return tensor.as_strided((tensor.untyped_storage().nbytes() // 4,), (1,), 0)

@@ -1,0 +1,75 @@
+"""The smallest batch that still shows a fault."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from .cases import Case
+from .report import Finding
+from .run import POISONS, Run
+
+_CELLS = 100_000_000  # cells poisoned and compared per fault while looking for a smaller batch
+_MOST_TRIALS = 60
+
+
+def smallest(run: Run, findings: Sequence[Finding], case: Case, after: Case | None) -> list[Finding]:
+    """Findings of one kind and field, each with the smallest batch that reproduces it, and the one needed before it.
+
+    A greedy search of bounded length, led by the first finding: lengths become 1 in groups, then single lengths shrink
+    to an edge. What another step does not show with the batch found keeps its own.
+    """
+    trials = _Trials(run, findings[0])
+    case = replace(case, in_place=False, given=None)
+    if not trials.shows(case, None) and not (after is not None and trials.shows(case, after)):
+        return list(findings)  # it takes more than two batches to show
+    for smaller in _smaller(run, trials):
+        if not trials.shows(smaller, trials.after) and trials.after is not None:
+            trials.shows(smaller, smaller)
+    shown = {finding.step: finding for finding in trials.shown}
+    return [replace(shown.get(finding.step, finding), seen=finding.seen) for finding in findings]
+
+
+class _Trials:
+    """shown, case, after: what the smallest batch so far came back with, that batch, and the one before it."""
+
+    def __init__(self, run: Run, finding: Finding) -> None:
+        cells = sum(t.numel() for held in run.sets for t in held.tensors.values())
+        self.run, self.finding, self.shown = run, finding, []
+        self.case, self.after = None, None
+        self.left = min(_MOST_TRIALS, max(_CELLS // cells, 4))
+
+    def shows(self, case: Case, after: Case | None) -> bool:
+        if self.left <= 0:
+            return False
+        self.left -= 1
+        if after is not None:
+            self.run.observe(replace(after, given=None, in_place=False), POISONS[1])
+        found = self.run.observe(case, POISONS[0])
+        alike = [f for f in found if (f.kind, f.field) == (self.finding.kind, self.finding.field)]
+        if self.finding.step not in {f.step for f in alike}:
+            return False
+        before = None if after is None else replace(after, given=None, in_place=False).batch(torch.device("cpu"))
+        self.case, self.after, self.shown = case, after, [replace(f, after=before) for f in alike]
+        return True
+
+
+def _smaller(run: Run, trials: _Trials) -> Iterator[Case]:
+    """Candidates, each made from the smallest case so far."""
+    group = run.bs
+    while group >= 1:
+        for begin in range(0, run.bs, group):
+            yield _with(trials.case, range(begin, min(begin + group, run.bs)), 1)
+        group //= 2
+    config = run.config
+    edges = sorted({2, 65, 257, config.page_size + 1, config.index_topk, config.index_topk + 1})
+    for request in range(run.bs):
+        for edge in edges:
+            if edge < trials.case.lengths[request]:
+                yield _with(trials.case, [request], edge)
+
+
+def _with(case: Case, requests, length: int) -> Case:
+    lengths = tuple(min(length, old) if i in requests else old for i, old in enumerate(case.lengths))
+    accepts = case.accepts and tuple(min(a, n) for a, n in zip(case.accepts, lengths, strict=True))
+    return replace(case, lengths=lengths, accepts=accepts)

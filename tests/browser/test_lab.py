@@ -1,0 +1,158 @@
+"""Does the explorer work where readers use it: in JupyterLab, in a browser, from the keyboard?
+
+Run: `pytest -m browser tests/browser`. Screenshots go to the folder that NSA_ARTIFACTS names, or to pytest's own.
+"""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PLAYWRIGHT = importlib.util.find_spec("playwright")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+START_S, CELLS_S, CHANGE_S = 60, 120, 30
+# No news over the page; a tall viewport keeps Lab from taking cells out of the page that are off the screen.
+SETTINGS = '{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}'
+IDLE = """() => {
+    const widget = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+    const session = widget && widget.sessionContext && widget.sessionContext.session;
+    return !!session && !!session.kernel && session.kernel.status === 'idle';
+}"""
+# Resolved when the last cell has run; its value is false here, since the exercises raise on purpose.
+RUN_ALL = """async () => {
+    await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs');
+    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+}"""
+SAYS = "(text) => { const e = document.querySelector('[role=status]'); return !!e && e.textContent.includes(text); }"
+PICTURE_IS_NOT = "(src) => document.querySelector('img.widget-image').getAttribute('src') !== src"
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tools():
+    missing = [f"{name}: {way}" for name, found, way in (
+        ("Chromium", CHROMIUM, "apt-get install --no-install-recommends chromium"),
+        ("playwright", PLAYWRIGHT, "pip install -e '.[browser]'"),
+    ) if not found]  # fmt: skip
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"CI=true, but the browser test lacks {'; '.join(missing)}", pytrace=False)
+    if missing:
+        pytest.skip(f"the browser test lacks {'; '.join(missing)}")
+
+
+@pytest.fixture(scope="module")
+def lab(tools, tmp_path_factory):
+    """The address of a JupyterLab of its own on loopback, with copies of the notebooks."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "root", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(SETTINGS, encoding="utf-8")
+    url = f"http://127.0.0.1:{free_port()}"
+    with (home / "lab.log").open("w") as log:
+        server = subprocess.Popen(command(home, url), env=environment(home), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until_up(url, server, home / "lab.log")
+            yield url
+        finally:
+            stop(server)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def command(home, url):
+    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": url.rpartition(":")[2], "ServerApp.port_retries": 0,
+               "IdentityProvider.token": "", "ServerApp.password": "", "ServerApp.disable_check_xsrf": True,
+               "ServerApp.root_dir": home / "root", "LabApp.expose_app_in_browser": True,
+               "ServerApp.shutdown_no_activity_timeout": 300}  # fmt: skip
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    return [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *flags]
+
+
+def environment(home):
+    """No setting of this machine's user, and nothing of this test's left with them."""
+    folders = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
+    mine = {f"JUPYTER_{name}": str(home / name.lower()) for name in folders}
+    mine |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
+    mine |= {"IPYTHONDIR": str(home / "ipython"), "PYTHONPATH": str(ROOT)}
+    return {name: value for name, value in (os.environ | mine).items() if name != "TRITON_INTERPRET"}
+
+
+def wait_until_up(url, server, log):
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        try:
+            return urllib.request.urlopen(url + "/api/status", timeout=1)
+        except OSError:
+            assert server.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.1)
+    pytest.fail(f"JupyterLab did not answer within {START_S} s: {log.read_text()[-2000:]}")
+
+
+def stop(server):
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(params=[1280, 1920], ids=lambda width: f"{width}px")
+def page(lab, request):
+    """A browser tab on 01_decode with all cells run; it must close without an error of the page."""
+    from playwright.sync_api import sync_playwright
+
+    errors = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        tab = browser.new_page(viewport={"width": request.param, "height": 1600})
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(f"{lab}/lab/tree/01_decode.ipynb?reset")
+        tab.wait_for_selector(".jp-OutputArea-output img", timeout=START_S * 1000)  # stored pictures, before any run
+        tab.wait_for_function(IDLE, timeout=START_S * 1000)
+        tab.set_default_timeout(CELLS_S * 1000)
+        tab.evaluate(RUN_ALL)
+        tab.wait_for_selector(".jp-OutputArea-output:has-text('decode stale: right')")  # printed by the last cell
+        yield tab
+        browser.close()
+    assert not errors, errors
+
+
+@pytest.fixture
+def artefacts(tmp_path):
+    folder = Path(os.environ.get("NSA_ARTIFACTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_a_key_moves_a_slider_and_picture_and_words_follow(page, artefacts):
+    page.wait_for_function(SAYS, arg="8 of 8 captured requests", timeout=CELLS_S * 1000)
+    width, picture = page.viewport_size["width"], page.locator("img.widget-image").first
+    picture.scroll_into_view_if_needed()
+    before = picture.get_attribute("src")
+    slider = page.locator(".widget-slider", has_text="requests").first
+    slider.scroll_into_view_if_needed()
+    page.screenshot(path=artefacts / f"decode_{width}_before.png")
+    handle = slider.locator(".noUi-handle")
+    handle.focus()
+    handle.press("ArrowLeft")
+    page.wait_for_function(SAYS, arg="7 of 8 captured requests", timeout=CHANGE_S * 1000)
+    page.wait_for_function(PICTURE_IS_NOT, arg=before, timeout=CHANGE_S * 1000)
+    page.screenshot(path=artefacts / f"decode_{width}_after.png")
+    assert "Replay 3" in page.locator("[role=status]").first.text_content()

@@ -1,0 +1,366 @@
+"""A gallery of faults: a correct refresh, made wrong the way engines got it wrong.
+
+A mutant is `name(replay, sets)`: `replay(batch)` refreshes `sets` correctly, and what is returned does almost that.
+"""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import torch
+from batches import DECODE, EXTEND, VERIFY, token_table
+
+import nsa_core as nsa
+from nsa_core.paged_mqa import schedule_paged_mqa
+
+BS, STEPS, POOL, WIDTH = 4, 4, 9, 333
+BASE = {"page_size": 64, "index_topk": 96, "num_draft_tokens": 4, "max_context_len": 256, "paged_mqa_num_sms": 7}
+VECTORS = ("cache_seqlens_int32", "cu_seqlens_k", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "nsa_cu_seqlens_k")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """report: where it happened. kind, field: a finding that the audit must come back with."""
+
+    make: object
+    report: str
+    kind: str
+    field: str
+    mode: nsa.ForwardMode = DECODE
+    sets: str = "captured"  # or "strided": slices of wider buffers, adopted; or "nominal": tables too narrow, adopted
+    contract: str = "live prefix"
+    config: dict = field(default_factory=dict)
+
+    @property
+    def name(self):
+        return self.make.__name__
+
+    def build(self):
+        """(refresh, captured sets, config, req_to_token)."""
+        config, table = nsa.NSAConfig(**BASE | self.config), token_table(POOL, WIDTH, 64)
+        backend = nsa.MultiStepBackend(config, table, STEPS)
+        if self.sets == "captured":
+            sets = backend.capture(BS, self.mode)
+        else:
+            width = WIDTH if self.sets == "strided" else config.max_context_len
+            sets = [strided_set(config, self.mode, width, gap=7 * (self.sets == "strided")) for _ in range(STEPS)]
+            backend.adopt(BS, self.mode, sets)
+        return self.make(lambda batch: backend.replay(batch, self.mode), sets), sets, config, table
+
+
+def strided_set(config, mode, width, gap):
+    """A captured set as an engine may hold it: each field a slice of a buffer with `gap` cells to spare."""
+    cap, pages = BS * config.rows_per_request(mode), -(-width // config.page_size)
+    sizes = dict(zip(VECTORS, (BS, BS + 1, cap, cap, cap + 1), strict=True))
+    vectors = {name: torch.zeros(size + 2 * gap).int()[gap : gap + size] for name, size in sizes.items()}
+    tables = {name: torch.zeros(cap + gap, columns + gap).int()[:cap, :columns]
+              for name, columns in (("page_table_1", width), ("real_page_table", pages))}  # fmt: skip
+    constants = {name: torch.arange(cap + 1).int() for name in ("cu_seqlens_q", "nsa_cu_seqlens_q")}
+    schedule = torch.zeros(config.paged_mqa_num_sms + 1, 2).int()
+    return SimpleNamespace(**vectors, **tables, **constants, paged_mqa_schedule_metadata=schedule)
+
+
+GALLERY = []
+
+
+def modelled_on(report, kind, field, **options):
+    def add(make):
+        GALLERY.append(Mutant(make, report, kind, field, **options))
+        return make
+
+    return add
+
+
+# Stale contents.
+
+
+@modelled_on("sglang#24571", "not refreshed", "paged_mqa_schedule_metadata")
+def three_destinations_get_all_but_the_schedule(replay, sets):
+    def refresh(batch):
+        kept = [s.paged_mqa_schedule_metadata.clone() for s in sets[:3]]
+        replay(batch)
+        for captured, schedule in zip(sets, kept, strict=False):
+            captured.paged_mqa_schedule_metadata.copy_(schedule)
+
+    return refresh
+
+
+@modelled_on("fi#4365", "wrong", "paged_mqa_schedule_metadata", mode=VERIFY)
+def the_schedule_is_that_of_the_batch_before(replay, sets):
+    last = torch.ones(1, dtype=torch.int32)
+
+    def refresh(batch):
+        nonlocal last
+        replay(batch)
+        for captured in sets:
+            captured.paged_mqa_schedule_metadata.copy_(schedule_paged_mqa(last, BASE["paged_mqa_num_sms"]))
+        last = sets[0].nsa_seqlens_expanded.clone()
+
+    return refresh
+
+
+@modelled_on("sglang#15132", "not refreshed", "cache_seqlens_int32")
+def an_idle_batch_keeps_the_metadata_of_the_last_busy_one(replay, sets):
+    return lambda batch: replay(batch) if batch.seq_lens.any() else None
+
+
+@modelled_on("vllm#41162", "steps differ", "page_table_1")
+def later_draft_steps_are_not_rebuilt(replay, sets):
+    def refresh(batch):
+        kept = [captured.page_table_1.clone() for captured in sets[1:]]
+        replay(batch)
+        for captured, table in zip(sets[1:], kept, strict=True):
+            captured.page_table_1.copy_(table)
+
+    return refresh
+
+
+@modelled_on("TRT#17247", "not refreshed", "real_page_table")
+def only_the_first_column_is_refreshed(replay, sets):
+    def refresh(batch):
+        kept = [captured.real_page_table[:, 1:].clone() for captured in sets]
+        replay(batch)
+        for captured, columns in zip(sets, kept, strict=True):
+            captured.real_page_table[:, 1:] = columns
+
+    return refresh
+
+
+@modelled_on("local-inference-lab/vllm#398", "not refreshed", "page_table_1")
+def a_batch_of_known_shape_is_skipped(replay, sets):
+    last = None
+
+    def refresh(batch):
+        nonlocal last
+        if (seen := batch.seq_lens.tolist()) != last:
+            replay(batch)
+        last = seen
+
+    return refresh
+
+
+@modelled_on("vllm-ascend#9623", "wrong", "cache_seqlens_int32")
+def the_first_tensors_are_read_forever(replay, sets):
+    first = None
+
+    def refresh(batch):
+        nonlocal first
+        first = batch if first is None else first
+        replay(first)
+
+    return refresh
+
+
+@modelled_on("sglang#39825", "not refreshed", "page_table_1")
+def the_width_known_on_the_host_is_frozen(replay, sets):
+    width = None
+
+    def refresh(batch):
+        nonlocal width
+        width = int(batch.seq_lens.max()) if width is None else width
+        kept = [captured.page_table_1[:, width:].clone() for captured in sets]
+        replay(batch)
+        for captured, columns in zip(sets, kept, strict=True):
+            captured.page_table_1[:, width:] = columns
+
+    return refresh
+
+
+@modelled_on("lightseekorg/tokenspeed#509", "wrong", "nsa_seqlens_expanded", mode=EXTEND)
+def accepted_rows_are_counted_as_last_time(replay, sets):
+    accepts = torch.ones(BS, dtype=torch.int32)
+
+    def refresh(batch):
+        nonlocal accepts
+        replay(nsa.ReplayBatch(batch.seq_lens, batch.req_pool_indices, accepts.clamp(max=batch.seq_lens)))
+        accepts = batch.accept_length.clone()
+
+    return refresh
+
+
+# Moved.
+
+
+@modelled_on("vllm#33638", "moved", "paged_mqa_schedule_metadata")
+def the_plan_is_a_new_tensor_every_time(replay, sets):
+    def refresh(batch):
+        for captured in sets:
+            captured.paged_mqa_schedule_metadata = captured.paged_mqa_schedule_metadata.clone()
+        replay(batch)
+
+    return refresh
+
+
+@modelled_on("sglang#38512", "moved", "page_table_1")
+def a_longer_batch_grows_the_buffer(replay, sets):
+    longest = 300
+
+    def refresh(batch):
+        nonlocal longest
+        if int(batch.seq_lens.max()) > longest:
+            longest = int(batch.seq_lens.max())
+            sets[2].page_table_1 = torch.zeros_like(sets[2].page_table_1)
+        replay(batch)
+
+    return refresh
+
+
+@modelled_on("sglang#27840", "aliases an input", "cache_seqlens_int32")
+def lengths_that_are_int32_already_are_not_copied(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.cache_seqlens_int32 = batch.seq_lens.to(torch.int32)
+
+    return refresh
+
+
+# Widths, strides, rows, types.
+
+
+@modelled_on("sglang#17554", "written outside", "page_table_1", sets="strided")
+def the_stride_is_taken_from_the_shape(replay, sets):
+    def refresh(batch):
+        held = [captured.page_table_1.clone() for captured in sets]
+        replay(batch)
+        for captured, before in zip(sets, held, strict=True):
+            right, shape = captured.page_table_1.clone(), captured.page_table_1.shape
+            captured.page_table_1.copy_(before)
+            captured.page_table_1.as_strided(shape, (shape[1], 1)).copy_(right)
+
+    return refresh
+
+
+@modelled_on("sglang#29379", "too small", "page_table_1", sets="nominal")
+def tables_are_as_wide_as_the_nominal_context(replay, sets):
+    return replay
+
+
+@modelled_on("sglang#34384", "written outside", "cache_seqlens_int32", sets="strided")
+def a_larger_bucket_is_refreshed_in_the_same_buffer(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.cache_seqlens_int32.as_strided((BS + 2,), (1,))[BS:] = 1
+
+    return refresh
+
+
+@modelled_on("sglang#29499", "written outside", "page_table_1", contract="exact")
+def tails_are_cleared_under_the_exact_contract(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.page_table_1[:, int(batch.seq_lens.max()) :] = 0
+
+    return refresh
+
+
+@modelled_on("sglang#14781", "leading zero lost", "cu_seqlens_k")
+def the_cumsum_comes_without_its_zero(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.cu_seqlens_k[:-1] = batch.seq_lens.cumsum(0)
+
+    return refresh
+
+
+@modelled_on("sglang#21987", "constant changed", "cu_seqlens_q", mode=EXTEND)
+def query_offsets_are_uniform_at_capture_and_summed_at_replay(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.cu_seqlens_q[1 : BS + 1] = batch.accept_length.cumsum(0)
+
+    return refresh
+
+
+@modelled_on("sglang#14654", "wrong", "cache_seqlens_int32")
+def int64_lengths_are_read_as_int32(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.cache_seqlens_int32.copy_(batch.seq_lens.view(torch.int32)[:BS])
+
+    return refresh
+
+
+@modelled_on("sglang#30378", "wrong", "nsa_seqlens_expanded", mode=EXTEND)
+def padded_rows_get_lengths_below_zero(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        drafted = torch.arange(1 - BASE["num_draft_tokens"], 1)
+        for captured in sets:
+            captured.nsa_seqlens_expanded.copy_((batch.seq_lens[:, None] + drafted).view(-1))
+
+    return refresh
+
+
+@modelled_on("TRT#15913", "input changed", "seq_lens", mode=VERIFY)
+def lengths_grow_in_the_callers_tensor(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        batch.seq_lens.add_(1)
+
+    return refresh
+
+
+@modelled_on("vllm#51593", "wrong", "nsa_cache_seqlens_int32")
+def a_length_of_zero_becomes_minus_one(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.nsa_cache_seqlens_int32.masked_fill_(captured.nsa_cache_seqlens_int32 == 0, -1)
+
+    return refresh
+
+
+@modelled_on("FlashMLA#96", "not refreshed", "flashmla_metadata.num_splits", mode=VERIFY,
+             config={"flashmla_num_sm_parts": 6, "flashmla_dense": True})  # fmt: skip
+def splits_are_sized_for_requests_instead_of_rows(replay, sets):
+    def refresh(batch):
+        kept = [captured.flashmla_metadata.num_splits[BS + 1 :].clone() for captured in sets]
+        replay(batch)
+        for captured, tail in zip(sets, kept, strict=True):
+            captured.flashmla_metadata.num_splits[BS + 1 :] = tail
+
+    return refresh
+
+
+# Errors.
+
+
+@modelled_on("sglang#28743", "error swallowed", "", config={"flashmla_num_sm_parts": 6})
+def a_fallback_swallows_the_error(replay, sets):
+    def refresh(batch):
+        try:
+            sets[0].flashmla_metadata.is_contiguous()  # a schedule is an object, not a tensor
+        except Exception:  # the fault on show
+            replay(batch)
+
+    return refresh
+
+
+@modelled_on("sglang#29373", "error swallowed", "")
+def a_failed_copy_is_only_logged(replay, sets):
+    def refresh(batch):
+        try:
+            replay(batch)
+        except RuntimeError:  # the fault on show
+            print("falling back")
+
+    return refresh
+
+
+@modelled_on("sglang#37165", "not restored", "page_table_1")
+def what_failed_once_is_never_tried_again(replay, sets):
+    pending = True
+
+    def refresh(batch):
+        nonlocal pending
+        if pending:
+            pending = False
+            replay(batch)
+            pending = True
+
+    return refresh

@@ -1,0 +1,361 @@
+"""Can an engine hand over captured metadata of its own, in either spelling, and is anything unfit refused by name?"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from batches import (
+    CASES,
+    DECODE,
+    EXTEND,
+    MODES,
+    VERIFY,
+    Requests,
+    each_mode,
+    each_strategy,
+    runnable_strategies,
+    token_table,
+)
+
+import nsa_core as nsa
+
+WIDTH, POOL, BS, STEPS, PAGE = 130, 6, 3, 2, 16
+CONFIG = nsa.NSAConfig(page_size=PAGE, index_topk=48, num_draft_tokens=3)
+FIRST = Requests((100, 17, 64), (5, 0, 2), (3, 0, 1))
+SECOND = Requests((3, 48, 20), (1, 1, 0), (1, 2, 2))
+GUARD = 37  # odd, so that adopted buffers begin at addresses divisible by 4 only
+
+
+def dsa(field):
+    return field.replace("nsa_", "dsa_")
+
+
+def guarded(shape, value):
+    """A contiguous tensor in the middle of a larger allocation, and that allocation."""
+    size = torch.Size(shape).numel()
+    arena = torch.full((size + 2 * GUARD,), value, dtype=torch.int32)
+    return arena[GUARD : GUARD + size].view(shape), arena
+
+
+def foreign(mode, config=CONFIG, width=WIDTH, spell=str, bs=BS):
+    """One step of an engine's own: every field a separate buffer, none allocated by the package."""
+    buffers = {}
+    for field, shape in oracle.captured_shapes(config, bs, mode, width).items():
+        tensor, _ = guarded(shape, oracle.POISON)
+        buffers[field] = tensor
+    for field in oracle.CONSTANT:
+        buffers[field].copy_(torch.arange(len(buffers[field])))
+    for field in oracle.CUMULATIVE:
+        buffers[field][0] = 0
+    return SimpleNamespace(**{spell(field): tensor for field, tensor in buffers.items()})
+
+
+def respelled(step, spell):
+    return SimpleNamespace(**{field: getattr(step, spell(field)) for field in oracle.FIELDS})
+
+
+def backend_of(strategy="copy", config=CONFIG, num_steps=STEPS):
+    return nsa.MultiStepBackend(config, token_table(POOL, WIDTH, config.page_size), num_steps, strategy=strategy)
+
+
+def foreign_steps(strategy, mode, **how):
+    """An object per step; one object for all steps where a strategy shares."""
+    one = foreign(mode, **how)
+    return [one] * STEPS if strategy.startswith("shared") else [one] + [foreign(mode, **how) for _ in range(STEPS - 1)]
+
+
+def adopting(strategy, steps, mode, config=CONFIG):
+    backend = backend_of(strategy, config, len(steps))
+    backend.adopt(BS, mode, steps)
+    return backend
+
+
+def replay_and_compare(backend, strategy, steps, mode, config=CONFIG):
+    table = token_table(POOL, WIDTH, config.page_size)
+    for requests in (FIRST, SECOND):
+        batch = requests.batch(mode)
+        before = [oracle.snapshot(step) for step in steps]
+        backend.replay(batch, mode)
+        for step, cells in zip(steps, before, strict=True):
+            wanted = oracle.expected(config, table, batch, mode, cells)
+            if nsa.strategies()[strategy].contract == "exact":
+                oracle.assert_same_cells(oracle.snapshot(step), wanted)
+            else:
+                live = oracle.live_mask(config, batch, mode, wanted)
+                oracle.assert_live_cells(oracle.snapshot(step), wanted, live)
+
+
+@pytest.mark.parametrize("spell", (str, dsa), ids=("nsa_fields", "dsa_fields"))
+@each_strategy
+@each_mode
+def test_an_engines_buffers_are_refreshed_in_place(mode, strategy, spell):
+    steps = foreign_steps(strategy, mode, spell=spell)
+    backend = adopting(strategy, steps, mode)
+    replay_and_compare(backend, strategy, [respelled(step, spell) for step in steps], mode)
+
+
+@pytest.mark.parametrize("spell", (str, dsa), ids=("nsa_fields", "dsa_fields"))
+def test_the_backend_shows_adopted_tensors_under_the_nsa_names(spell):
+    steps = [foreign(VERIFY, spell=spell) for _ in range(STEPS)]
+    backend = backend_of()
+    backend.adopt(BS, VERIFY, steps)
+    for i, step in enumerate(steps):
+        for field in oracle.FIELDS:
+            assert getattr(backend[i], field).data_ptr() == getattr(step, spell(field)).data_ptr(), field
+
+
+@each_strategy
+def test_decode_lengths_in_two_buffers_are_both_refreshed(strategy):
+    steps = foreign_steps(strategy, DECODE)
+    backend = adopting(strategy, steps, DECODE)
+    backend.replay(FIRST.batch(DECODE), DECODE)
+    for step in steps:
+        assert step.nsa_seqlens_expanded.data_ptr() != step.cache_seqlens_int32.data_ptr()
+        assert step.nsa_seqlens_expanded.tolist() == step.cache_seqlens_int32.tolist() == [100, 17, 64]
+
+
+@each_strategy
+def test_decode_lengths_in_one_buffer_are_refreshed_too(strategy):
+    steps = foreign_steps(strategy, DECODE)
+    for step in steps:
+        step.nsa_seqlens_expanded = step.cache_seqlens_int32
+    replay_and_compare(adopting(strategy, steps, DECODE), strategy, steps, DECODE)
+
+
+@each_strategy
+@each_mode
+def test_page_size_1_tables_in_two_buffers_are_both_refreshed(mode, strategy):
+    config = nsa.NSAConfig(page_size=1, index_topk=48, num_draft_tokens=3)
+    steps = foreign_steps(strategy, mode, config=config)
+    replay_and_compare(adopting(strategy, steps, mode, config), strategy, steps, mode, config)
+
+
+@each_strategy
+@each_mode
+def test_not_one_cell_around_an_adopted_buffer_is_written(mode, strategy):
+    steps, arenas = foreign_steps(strategy, mode), []
+    for step in steps:
+        for field, shape in oracle.captured_shapes(CONFIG, BS, mode, WIDTH).items():
+            tensor, arena = guarded(shape, oracle.POISON)
+            setattr(step, field, tensor)
+            arenas.append(arena)
+    backend = adopting(strategy, steps, mode)
+    for requests in (FIRST, SECOND):
+        backend.replay(requests.batch(mode), mode)
+    assert all((arena[:GUARD] == oracle.POISON).all() and (arena[-GUARD:] == oracle.POISON).all() for arena in arenas)
+
+
+@pytest.mark.parametrize("strategy", ("eager", "copy", "foreach"))
+@pytest.mark.parametrize("cut", (True, False), ids=("cut_to_size", "whole"))
+@each_mode
+def test_buffers_made_for_a_larger_batch_are_adopted(mode, cut, strategy):
+    large = [foreign(mode, bs=8) for _ in range(STEPS)]
+    shapes = oracle.captured_shapes(CONFIG, BS, mode, WIDTH)
+    steps = [SimpleNamespace(**{f: getattr(step, f)[: shapes[f][0]] for f in oracle.FIELDS}) for step in large]
+    replay_and_compare(adopting(strategy, steps if cut else large, mode), strategy, steps if cut else large, mode)
+    for step in large:
+        for field in set(oracle.FIELDS) - set(oracle.CONSTANT):
+            assert (getattr(step, field)[shapes[field][0] :] == oracle.POISON).all(), field
+
+
+def spread(shape, row_stride):
+    """[rows, columns] whose rows lie `row_stride` elements apart."""
+    arena = torch.full((shape[0] * row_stride,), oracle.POISON, dtype=torch.int32)
+    return arena.as_strided(shape, (row_stride, 1))
+
+
+@each_strategy
+@each_mode
+def test_tables_cut_from_wider_ones_are_written_by_their_strides(mode, strategy):
+    steps = foreign_steps(strategy, mode)
+    tables = [spread(step.page_table_1.shape, 333) for step in steps]
+    for step, table in zip(steps, tables, strict=True):
+        step.page_table_1 = table
+        step.real_page_table = spread(step.real_page_table.shape, 17)
+    replay_and_compare(adopting(strategy, steps, mode), strategy, steps, mode)
+    for table in tables:
+        between_rows = table.as_strided((table.shape[0] - 1, 333 - WIDTH), (333, 1), WIDTH)
+        assert (between_rows == oracle.POISON).all()
+
+
+@pytest.fixture(scope="module")
+def far_apart(tmp_path_factory):
+    """Two rows 2**31 elements apart, in a sparse file: an offset of 32 bits would miss the second."""
+    path, cells = tmp_path_factory.mktemp("sparse") / "rows", 2**31 + WIDTH
+    return torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells)).as_strided((2, WIDTH), (2**31, 1))
+
+
+@each_strategy
+def test_rows_of_the_token_table_are_found_past_32_bits(far_apart, strategy):
+    far_apart.copy_(token_table(2, WIDTH, PAGE))
+    backend = nsa.MultiStepBackend(CONFIG, far_apart, STEPS, strategy=strategy)
+    backend.capture(1, DECODE)
+    backend.replay(Requests((100,), (1,), ()).batch(DECODE), DECODE)
+    for step in range(STEPS):
+        assert torch.equal(backend[step].page_table_1[0, :100], far_apart[1, :100])
+        assert torch.equal(backend[step].real_page_table[0, :7], far_apart[1, :100:PAGE] // PAGE)
+
+
+@each_strategy
+def test_rows_of_a_page_table_are_written_past_32_bits(far_apart, strategy):
+    far_apart.fill_(oracle.POISON)
+    step, table = foreign(DECODE, bs=2), token_table(POOL, WIDTH, PAGE)
+    step.page_table_1 = far_apart
+    backend = backend_of(strategy, num_steps=1)
+    backend.adopt(2, DECODE, [step])
+    backend.replay(Requests((3, 100), (4, 5), ()).batch(DECODE), DECODE)
+    assert torch.equal(far_apart[1, :100], table[5, :100])
+    assert torch.equal(far_apart[0, :3], table[4, :3])
+
+
+@each_mode
+def test_adopted_and_captured_sets_hold_the_same_values(mode):
+    case = CASES["eleven requests, a prime"]
+    captured = case.backend("copy", mode)
+    adopted = nsa.MultiStepBackend(case.config, case.table, case.num_steps)
+    adopted.adopt(case.bs, mode, [foreign(mode, case.config, case.width, bs=case.bs) for _ in range(case.num_steps)])
+    oracle.poison(captured.sets(case.bs, mode))
+    for backend in (captured, adopted):
+        backend.replay(case.replays[0].batch(mode), mode)
+    for ours, theirs in zip(captured.sets(case.bs, mode), adopted.sets(case.bs, mode), strict=True):
+        oracle.assert_same_cells(oracle.snapshot(ours), oracle.snapshot(theirs))
+
+
+# A page table narrower than the pool's rows bounds the lengths.
+
+NARROW = 96
+
+
+@pytest.mark.parametrize("strategy", ("eager", "copy", "foreach"))
+@each_mode
+def test_lengths_up_to_a_narrower_page_table_are_replayed(mode, strategy):
+    steps = [foreign(mode, width=NARROW) for _ in range(STEPS)]
+    backend, longest = adopting(strategy, steps, mode), NARROW - CONFIG.num_draft_tokens * (mode is VERIFY)
+    batch = Requests((longest, 5, 16), (0, 1, 2), (1, 2, 3)).batch(mode)
+    before = oracle.snapshot(steps[0])
+    backend.replay(batch, mode)
+    wanted = oracle.expected(CONFIG, backend.req_to_token, batch, mode, before)
+    for step in steps:
+        oracle.assert_same_cells(oracle.snapshot(step), wanted)
+
+
+@each_strategy
+@each_mode
+def test_one_token_past_a_narrower_page_table_is_refused_by_its_width(mode, strategy):
+    steps = foreign_steps(strategy, mode, width=NARROW)
+    backend, longest = adopting(strategy, steps, mode), NARROW - CONFIG.num_draft_tokens * (mode is VERIFY)
+    before = [oracle.snapshot(step) for step in steps]
+    with pytest.raises(ValueError, match="seq_lens") as refusal:
+        backend.replay(Requests((5, longest + 1, 16), (0, 1, 2), (1, 2, 3)).batch(mode), mode)
+    assert str(NARROW) in str(refusal.value)
+    for step, cells in zip(steps, before, strict=True):
+        oracle.assert_same_cells(oracle.snapshot(step), cells)
+
+
+# Unfit objects.
+
+
+def changed(mode, field, change):
+    steps = [foreign(mode) for _ in range(STEPS)]
+    setattr(steps[-1], field, change(getattr(steps[-1], field)))
+    return steps
+
+
+def refusal_of(steps, mode, *errors):
+    with pytest.raises(errors) as refusal:
+        backend_of().adopt(BS, mode, steps)
+    return str(refusal.value)
+
+
+each_field = pytest.mark.parametrize("field", oracle.FIELDS)
+
+
+@pytest.mark.parametrize("field", [field for field in oracle.FIELDS if field not in oracle.CONSTANT])
+def test_a_missing_field_is_named(field):
+    steps = [foreign(EXTEND) for _ in range(STEPS)]
+    delattr(steps[-1], field)
+    assert field in refusal_of(steps, EXTEND, ValueError)
+
+
+@each_strategy
+def test_query_side_constants_may_be_missing_because_no_replay_writes_them(strategy):
+    steps = foreign_steps(strategy, EXTEND)
+    written = [field for field in oracle.FIELDS if field not in oracle.CONSTANT]
+    bare = [SimpleNamespace(**{field: getattr(step, field) for field in written}) for step in steps]
+    replay_and_compare(adopting(strategy, bare, EXTEND), strategy, steps, EXTEND)
+
+
+@each_field
+def test_a_field_of_another_dtype_is_named(field):
+    message = refusal_of(changed(VERIFY, field, torch.Tensor.long), VERIFY, TypeError)
+    assert field in message and "int64" in message
+
+
+@each_field
+def test_a_field_that_is_no_tensor_is_named(field):
+    message = refusal_of(changed(VERIFY, field, torch.Tensor.tolist), VERIFY, TypeError)
+    assert field in message and "[" in message
+
+
+@each_field
+def test_a_field_with_one_row_too_few_is_named(field):
+    steps = changed(VERIFY, field, lambda tensor: tensor[:-1])
+    message = refusal_of(steps, VERIFY, ValueError)
+    assert field in message and str(len(getattr(steps[-1], field))) in message
+
+
+@each_field
+def test_a_field_of_another_rank_is_named(field):
+    assert field in refusal_of(changed(VERIFY, field, lambda tensor: tensor[None]), VERIFY, ValueError)
+
+
+@each_field
+def test_a_field_on_another_device_is_named(field):
+    message = refusal_of(changed(VERIFY, field, lambda tensor: tensor.to("meta")), VERIFY, ValueError)
+    assert field in message and "meta" in message
+
+
+def test_a_real_page_table_too_narrow_for_its_page_table_is_named():
+    message = refusal_of(
+        changed(DECODE, "real_page_table", lambda table: table[:, :-1].contiguous()), DECODE, ValueError
+    )
+    assert "real_page_table" in message
+
+
+@pytest.mark.parametrize("number", (0, 1, 3), ids=lambda n: f"{n}_objects")
+def test_any_other_number_of_objects_than_steps_is_refused(number):
+    message = refusal_of([foreign(DECODE) for _ in range(number)], DECODE, ValueError)
+    assert str(number) in message and str(STEPS) in message
+
+
+@pytest.mark.parametrize("strategy", [name for name in runnable_strategies() if name.startswith("shared")])
+@each_mode
+def test_a_strategy_that_shares_refuses_a_buffer_per_step_and_names_it(mode, strategy):
+    with pytest.raises(ValueError, match="cache_seqlens_int32|page_table_1") as refusal:
+        adopting(strategy, [foreign(mode) for _ in range(STEPS)], mode)
+    assert str(STEPS) in str(refusal.value)
+
+
+def test_a_captured_set_is_not_replaced_by_an_adopted_one():
+    backend = backend_of()
+    backend.capture(BS, DECODE)
+    with pytest.raises(ValueError, match="DECODE"):
+        backend.adopt(BS, DECODE, [foreign(DECODE) for _ in range(STEPS)])
+
+
+def test_a_refused_object_leaves_nothing_adopted():
+    backend = backend_of()
+    with pytest.raises(TypeError):
+        backend.adopt(BS, DECODE, changed(DECODE, "page_table_1", torch.Tensor.long))
+    with pytest.raises(KeyError):
+        backend.replay(FIRST.batch(DECODE), DECODE)
+
+
+def test_every_mode_can_be_adopted_side_by_side():
+    backend, sets = backend_of(), {mode: [foreign(mode) for _ in range(STEPS)] for mode in MODES}
+    for mode, steps in sets.items():
+        backend.adopt(BS, mode, steps)
+    for mode, steps in sets.items():
+        replay_and_compare(backend, "copy", steps, mode)

@@ -1,0 +1,173 @@
+"""Does the grid cover what it promises, and do its cases get the inputs, bytes and checks they say?"""
+
+import pytest
+import torch
+from batches import DECODE, EXTEND, MODES, VERIFY
+
+import nsa_core as nsa
+from nsa_core.bench.cases import QUICK, Case, build, grid, select, token_table
+from nsa_core.bench.traffic import Traffic, traffic
+from nsa_core.bench.verify import POISON, Gate, poison
+
+GRID = grid()
+
+
+def test_names_are_unique():
+    names = [case.name for case in GRID]
+    assert len(set(names)) == len(names)
+
+
+def test_the_records_two_scenarios_are_bs_32_of_4096_tokens_in_tables_of_8192():
+    for case, steps in zip(select(["record-4", "record-8"]), (4, 8), strict=True):
+        sizes = (case.mode, case.bs, case.lengths, case.width, case.page_size, case.steps)
+        assert sizes == (DECODE, 32, 4096, 8192, 64, steps)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+def test_every_mode_is_varied_in_every_condition(mode):
+    cases = [case for case in GRID if case.mode is mode]
+    assert {1, 4, 8, 16} <= {case.steps for case in cases if case.lengths == 4096 and case.bs == 32}
+    assert {1, 256} <= {case.bs for case in cases}
+    assert {1024, 128 * 1024, "ragged", "azure", "mooncake"} <= {case.lengths for case in cases}
+    assert {1, 64} == {case.page_size for case in cases}
+    assert {"none", "sparse", "dense"} == {case.flashmla for case in cases}
+    assert any(case.lengths == 65536 and case.steps == 8 for case in cases)
+
+
+def test_the_quick_subset_is_part_of_the_grid_and_has_every_mode_and_a_trace():
+    cases = select(QUICK)
+    assert {case.name for case in cases} == set(QUICK)
+    assert {case.mode for case in cases} == set(MODES)
+    assert "azure" in {case.lengths for case in cases}
+
+
+def test_a_pattern_selects_a_family_and_one_that_selects_nothing_is_refused():
+    assert [case.name for case in select(["trace-azure-*"])] == [f"trace-azure-{mode.value}" for mode in MODES]
+    with pytest.raises(ValueError, match="case 'recrod-4' matches none of: record-4"):
+        select(["record-4", "recrod-4"])
+
+
+SMALL = [
+    Case("decode", bs=3, lengths=130),
+    Case("verify", VERIFY, bs=3, lengths=130),
+    Case("extend", EXTEND, bs=5, lengths=130),
+    Case("ragged", bs=9, lengths="ragged", longest=300),
+    Case("one", bs=3, lengths="one long", longest=2000),
+    Case("unmirrored", EXTEND, bs=3, lengths=130, mirrors=False),
+    Case("azure", EXTEND, bs=4, lengths="azure"),
+    Case("dense", VERIFY, bs=3, lengths=130, flashmla="dense"),
+    Case("offset", bs=3, lengths=130, step_offset=1),
+]
+
+
+def each_small(test):
+    return pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)(test)
+
+
+@each_small
+def test_a_case_gets_the_same_inputs_every_time_and_they_fit(case):
+    first, again = build(case, "cpu"), build(case, "cpu")
+    assert torch.equal(first.req_to_token, again.req_to_token)
+    assert first.lengths == again.lengths == tuple(first.batch.seq_lens.tolist())
+    assert max(first.lengths) + 16 <= first.req_to_token.shape[1]
+    assert (first.batch.seq_lens_cpu is not None) is case.mirrors
+    assert len(set(first.batch.req_pool_indices.tolist())) == first.batch.bs
+
+
+def test_slots_come_in_page_aligned_runs_and_none_twice():
+    table = token_table(5, 200, 64)
+    assert table.unique().numel() == table.numel() == 1000
+    assert torch.equal(table[:, ::64] % 64, torch.zeros(5, 4, dtype=torch.int32))
+    assert torch.equal(table[:, 63] - table[:, 0], torch.full((5,), 63, dtype=torch.int32))
+
+
+@each_small
+def test_the_gate_passes_a_right_replay(case):
+    inputs, backend = captured(case)
+    gate = Gate(case, inputs)
+    assert gate.replayed(backend, lambda: backend.replay(inputs.batch, case.mode), "exact") == []
+    assert gate.cells("exact") > 100
+
+
+@pytest.mark.parametrize("field", ["cache_seqlens_int32", "cu_seqlens_k", "nsa_cache_seqlens_int32", "nsa_cu_seqlens_k",
+                                   "page_table_1", "real_page_table", "nsa_seqlens_expanded"])  # fmt: skip
+def test_the_gate_names_the_step_field_and_cell_that_is_wrong(field):
+    case = SMALL[1]
+    inputs, backend = captured(case)
+
+    def call():
+        backend.replay(inputs.batch, case.mode)
+        getattr(backend[2], field).view(-1)[1] += 1
+
+    found = Gate(case, inputs).replayed(backend, call, "exact")
+    cell = r"[0, 1]" if "page_table" in field else "[1]"
+    assert len(found) == 1 and found[0].startswith(f"step 2: {field}{cell} is ")
+
+
+def test_the_gate_sees_a_cell_that_nobody_writes():
+    case = SMALL[0]
+    inputs, backend = captured(case)
+    found = Gate(case, inputs).replayed(backend, lambda: None, "exact")
+    assert any(line.startswith(f"step 0: page_table_1[0, 0] is {POISON}") for line in found)
+
+
+def test_the_gate_sees_a_schedule_that_is_not_refreshed():
+    case = SMALL[7]
+    inputs, backend = captured(case)
+
+    def call():
+        backend.replay(inputs.batch, case.mode)
+        backend[0].flashmla_metadata.num_splits[1] += 1
+
+    assert Gate(case, inputs).replayed(backend, call, "exact") == [
+        "step 0: flashmla_metadata.num_splits is not the schedule of the lengths"]  # fmt: skip
+
+
+def test_the_gate_also_checks_the_second_call_of_a_batch():
+    case, calls = SMALL[0], []
+    inputs, backend = captured(case)
+
+    def call():
+        calls.append(1)
+        if len(calls) == 1:
+            backend.replay(inputs.batch, case.mode)
+
+    assert Gate(case, inputs).replayed(backend, call, "exact") != []
+
+
+def captured(case):
+    inputs = build(case, "cpu")
+    backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps)
+    backend.capture(inputs.batch.bs, case.mode)
+    return inputs, backend
+
+
+def test_poison_leaves_leading_zeros_and_constants():
+    _, backend = captured(SMALL[7])
+    poison(backend[0], True)
+    held = backend[0].tensors()
+    assert held["cu_seqlens_k"][0] == held["nsa_cu_seqlens_k"][0] == 0
+    assert torch.equal(held["cu_seqlens_q"], torch.arange(13, dtype=torch.int32))
+    assert held["flashmla_metadata.num_splits"].unique().tolist() == [POISON]
+
+
+def test_bytes_of_a_case_small_enough_to_count_by_hand():
+    case = Case("counted", bs=2, lengths=100, steps=3, page_size=64)
+    read = 2 * 8 * 2 + 2 * 100 * 4  # two int64 vectors, the slots
+    tables, vectors = 2 * (100 + 2) * 4, (2 * 2 + 2 * 2) * 4  # slots and pages; four vectors of bs
+    exact = tables + vectors
+    assert traffic(case, build(case, "cpu")) == Traffic(
+        generate=read + 3 * exact, share=read + exact, copy=2 * exact + 6 * exact, recompute=12 * exact)  # fmt: skip
+
+
+def test_ragged_lengths_are_charged_what_they_use():
+    even = Case("even", bs=4, lengths=1024)
+    one = Case("one", bs=4, lengths="one long", longest=4096)
+    assert traffic(one, build(one, "cpu")).generate < 2 * traffic(even, build(even, "cpu")).generate
+    assert traffic(one, build(one, "cpu")).copy > 3 * traffic(even, build(even, "cpu")).copy
+
+
+def test_sharing_with_a_step_offset_still_writes_each_steps_lengths():
+    plain, offset = (Case("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
+    tables_apart = traffic(offset, build(offset, "cpu")).share - traffic(plain, build(plain, "cpu")).share
+    assert 3 * 8 * 4 <= tables_apart < 3 * 8 * 4 + 100

@@ -1,0 +1,213 @@
+"""Does a run refuse what is wrong, go on after a failure, and print and record what it measured?"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from bench_rows import AS_ON_AN_H200, recording
+
+import nsa_core as nsa
+from nsa_core.bench import Run, compare, how_fast, read, report, select, table
+from nsa_core.bench.cases import Case
+from nsa_core.bench.run import not_timed
+from nsa_core.strategies import REGISTRY
+from nsa_core.strategies.copy import Copy
+from nsa_core.strategies.foreach import Foreach
+
+TINY = Case("tiny", bs=2, lengths=130, steps=2, parts=True)
+
+
+class OneWrongCell(Copy):
+    """Copies everything, then damages a cell of step 1."""
+
+    name = "one-wrong-cell"
+
+    def execute(self, plans):
+        done = super().execute(plans)
+        self.captured.sets[-1].page_table_1[1, 7] += 1
+        return done
+
+
+class Breaks(Copy):
+    name = "breaks"
+
+    def replay(self, batch):
+        raise IndexError("bs 2 broke")
+
+
+class Refuses(Foreach):
+    name = "refuses"
+
+    def __init__(self, captured):
+        raise ValueError("page_size=64: strategy 'refuses' takes 1 only")
+
+
+def rows_of(monkeypatch, *classes, case=TINY, **options):
+    for cls in classes:
+        monkeypatch.setitem(REGISTRY, cls.name, cls)
+    rows = []
+    run = Run(torch.device("cpu"), rows.extend, budget_s=0.01, **options)
+    run.case(case)
+    return run, rows
+
+
+def of(rows, kind, name):
+    return [row for row in rows if row["kind"] == kind and row["name"] == name]
+
+
+def test_a_strategy_that_writes_one_wrong_cell_is_refused_before_it_is_timed(monkeypatch):
+    run, rows = rows_of(monkeypatch, OneWrongCell)
+    assert not of(rows, "strategy", "one-wrong-cell")
+    (row,) = of(rows, "error", "one-wrong-cell")
+    assert "WrongResult" in row["reason"] and "step 1: page_table_1[1, 7] is " in row["reason"]
+    assert len(run.failures) >= 1
+    assert of(rows, "strategy", "copy")[0]["loop_us"] > 0  # the others are still measured
+
+
+def test_a_strategy_that_raises_is_a_row_and_the_run_goes_on(monkeypatch):
+    run, rows = rows_of(monkeypatch, Breaks)
+    assert of(rows, "error", "breaks")[0]["reason"] == "IndexError: bs 2 broke"
+    assert of(rows, "strategy", "eager") and run.failures == ["tiny breaks: IndexError: bs 2 broke"]
+
+
+def test_a_strategy_that_declines_the_configuration_is_no_failure(monkeypatch):
+    case = Case("whole replays only", bs=2, lengths=9, steps=2)
+    run, rows = rows_of(monkeypatch, Refuses, strategies=["copy", "refuses"], case=case)
+    assert of(rows, "refused", "refuses")[0]["reason"].startswith("page_size=64")
+    assert run.failures == []
+
+
+def test_an_interrupt_is_not_swallowed(monkeypatch):
+    class Interrupted(Copy):
+        name = "interrupted"
+
+        def replay(self, batch):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rows_of(monkeypatch, Interrupted)
+
+
+def test_every_row_carries_its_conditions(monkeypatch):
+    _, rows = rows_of(monkeypatch)
+    of_all = {"case", "machine", "device", "gpu", "driver", "torch", "triton", "python", "commit", "dirty", "date"}
+    of_timed = {"mode", "bs", "lengths", "steps", "page_size", "bytes_generate", "loop_us_q1", "loop_us_n"}
+    assert all(of_all <= row.keys() for row in rows)
+    for row in report.timed(rows):
+        assert of_timed <= row.keys()
+        assert row["device_us"] is None and row["latency_us"] is None  # a CPU
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_parts_are_measured_beside_the_strategies(monkeypatch):
+    _, rows = rows_of(monkeypatch, strategies=["eager", "copy", "foreach"])
+    parts = {(row["name"], row["strategy"]) for row in rows if row["kind"] == "part"}
+    copies = {(f"copies of {n}", name) for n in ("1 step", "N steps") for name in ("copy", "foreach")}
+    assert parts == {("precompute only", None), ("one copy_", "copy")} | copies
+
+
+def test_the_plan_row_counts_copies_and_which_are_contiguous(monkeypatch):
+    _, rows = rows_of(monkeypatch)
+    (plan,) = of(rows, "plan", "copies of 1 step")
+    assert (plan["copies"], plan["contiguous_copies"]) == (6, 4)
+
+
+def test_unknown_and_untimable_strategies_are_refused_by_name():
+    with pytest.raises(ValueError, match="strategy 'cpoy' is not known; choose from eager, copy"):
+        Run(torch.device("cpu"), list, strategies=["cpoy"])
+    with pytest.raises(ValueError, match="strategy 'fused' cannot be timed on cpu"):
+        Run(torch.device("cpu"), list, strategies=["fused"])
+
+
+def test_an_interpreted_kernel_is_never_timed():
+    found = {name: not_timed(info, torch.device("cpu")) for name, info in nsa.strategies("cpu").items()}
+    assert {name for name, reason in found.items() if reason is None} == {"eager", "copy", "foreach", "shared"}
+
+
+def bench(*arguments, **environment):
+    command = [sys.executable, "-m", "nsa_core", *arguments]
+    root = Path(nsa.__file__).parents[1]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "quick.jsonl"
+    return path, bench("bench", "--quick", "--device", "cpu", "--budget", "0.001", "--record", str(path))
+
+
+def test_the_quick_subset_runs_records_and_says_what_a_cpu_cannot_measure(quick):
+    path, done = quick
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "On a CPU there are host times only" in done.stdout and " 0 failed" in done.stdout
+    rows = read(path)
+    assert {case.name for case in select(["record-*"])} <= {row["case"] for row in rows}
+    assert {"strategy", "part", "floor", "bandwidth", "fact", "plan", "copy"} == {row["kind"] for row in rows}
+
+
+def test_a_quick_recording_can_be_decided_and_turned_into_a_ledger(quick):
+    path, _ = quick
+    decided = bench("decide", "--recording", str(path), "--decode-step-us", "20000")
+    assert decided.returncode == 0, decided.stderr
+    assert sum(line.startswith("Verdict: ") for line in decided.stdout.splitlines()) == 1
+    ledger = bench("decide", "--claims", "--recording", str(path)).stdout
+    assert "P5  held" in ledger and "P1  not testable there" in ledger
+
+
+def test_a_case_can_be_compared_with_the_recording(quick):
+    path, _ = quick
+    which = ("--case", "record-4", "--strategy", "copy", "--device", "cpu", "--budget", "0.001")
+    done = bench("bench", *which, "--compare", str(path))
+    assert done.returncode == 0 and "now/recorded" in done.stdout
+
+
+def test_the_command_exits_with_1_after_a_failure(monkeypatch, capsys):
+    import argparse
+
+    from nsa_core import bench as package
+
+    monkeypatch.setitem(REGISTRY, Breaks.name, Breaks)
+    parser = argparse.ArgumentParser()
+    package.add_arguments(parser)
+    arguments = ["--device", "cpu", "--case", "decode-bs-1", "--strategy", "copy,breaks", "--budget", "0.001"]
+    assert package.main(parser.parse_args(arguments)) == 1
+    assert "FAILED: decode-bs-1 breaks: IndexError" in capsys.readouterr().out
+
+
+def test_the_list_names_cases_and_what_cannot_be_timed_here():
+    said = bench("bench", "--list", "--device", "cpu").stdout
+    assert " * record-4: decode, bs 32" in said and "fused: live prefix" in said and "NOT TIMED HERE" in said
+
+
+def test_a_table_shows_a_row_beside_its_floors():
+    lines = {(line["case"], line["what"]): line for line in table(recording(AS_ON_AN_H200))}
+    graph = lines["record-4", "graph"]
+    assert graph["copy/this"] == pytest.approx(471 / 4.7, rel=1e-3)
+    assert graph["x launch"] == pytest.approx(4.7 / 8, rel=1e-2)
+    assert graph["x bytes"] == pytest.approx(4.7 / (600_000 / 4e6), rel=1e-3)
+
+
+def test_a_comparison_says_whether_the_quartiles_touch():
+    now = recording(AS_ON_AN_H200 | {"copy": {4: 475, 8: 800}})
+    lines = {(line["case"], line["what"]): line for line in compare(now, recording(AS_ON_AN_H200))}
+    assert lines["record-4", "copy"]["quartiles"] == "touch"
+    slower = lines["record-8", "copy"]
+    assert (slower["now/recorded"], slower["quartiles"]) == (1.156, "apart")
+
+
+def test_the_ratios_of_the_fast_strategies_are_reported_with_their_limits():
+    lines = {line["ratio"]: line for line in how_fast(recording(AS_ON_AN_H200))}
+    faster = lines["record-4: copy loop / graph loop"]
+    assert (faster["value"], faster["limit"], faster["met"]) == (pytest.approx(471 / 4.7, abs=1e-3), 60, True)
+    assert lines["record-8: graph loop / max(one-node graph, bytes)"]["value"] == pytest.approx(9.1 / 8, abs=1e-3)
+    assert lines["record-8: fused host / empty Triton launch host"]["met"] is False
+
+
+def test_tables_print_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert report.text([{"name": "copy", "us": 1.5}, {"name": "x", "us": None}]) == "name   us\ncopy  1.5\n   x    -"
