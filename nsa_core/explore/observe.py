@@ -38,7 +38,7 @@ class Observation:
     """
 
     def __init__(self, setup: Setup):
-        self.setup = setup
+        self.setup, self.config = setup, setup.config  # refuses sizes that are none before they size a table
         self.table = token_table(setup.bs, setup.width, setup.page_size, setup.device)
         self._own_table = self.table.clone()
         self.backend = setup.backend(self.table)
@@ -61,7 +61,7 @@ class Observation:
             self.table.copy_(before)
             raise
         self.inputs.append(inputs)
-        self.rows.append([rows_in_use(self.setup.config, batch, self.setup.mode, i) for i in range(self.setup.steps)])
+        self.rows.append([rows_in_use(self.config, batch, self.setup.mode, i) for i in range(self.setup.steps)])
         self.written = self._written_by(batch)
         for ages, written in zip(self.ages, self.written, strict=True):
             for name, mask in written.items():

@@ -6,14 +6,17 @@ No host value enters but sizes fixed at capture, so a launch can be recorded in 
 import triton
 import triton.language as tl
 
+from .. import paged_mqa
+
 # Tried on an H200 (bs 32): 4 x 512 with 2 warps against 16 x 512, 8 x 1024, 4 x 1024, 2 x 2048 and 4 or 8 warps;
 # 18.6 us against 18.9-23.8 us for 64 k tokens x 8 steps, and never more than 5% behind on small cases.
-COLUMNS = 512  # table columns a program moves at a time
-LINES = 4  # rows of tables it moves them to
+COLUMNS = tl.constexpr(512)  # table columns a program moves at a time
+LINES = tl.constexpr(4)  # rows of tables it moves them to
 NUM_WARPS = 2
-TILE = 256  # rows the vector program handles at a time
-SCHEDULE_TILE = 32  # rows the schedule program compares with every SM at a time
-ACCEPTS = 1024  # accept lengths a program adds up at a time
+TILE = tl.constexpr(256)  # rows the vector program handles at a time
+SCHEDULE_TILE = tl.constexpr(32)  # rows the schedule program compares with every SM at a time
+SPLIT_KV = tl.constexpr(paged_mqa.SPLIT_KV)
+ACCEPTS = tl.constexpr(1024)  # accept lengths a program adds up at a time
 
 VECTOR_FIELDS = ("cache_seqlens_int32", "cu_seqlens_k", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32",
                  "nsa_cu_seqlens_k", "paged_mqa_schedule_metadata")  # fmt: skip
@@ -34,7 +37,7 @@ def _rows_of(accept_length, request, mask, MODE: tl.constexpr, DRAFTS: tl.conste
 
 
 @triton.jit
-def _first_row_of(accept_length, request, MODE: tl.constexpr, DRAFTS: tl.constexpr, ACCEPTS: tl.constexpr):
+def _first_row_of(accept_length, request, MODE: tl.constexpr, DRAFTS: tl.constexpr):
     """Rows of all requests before `request`."""
     if MODE == 0:
         return request
@@ -66,10 +69,11 @@ def _tile(
 
 @triton.jit
 def _write_vectors(
-    fields, growth, seq_lens, accept_length, bs, topk, MODE: tl.constexpr, DRAFTS: tl.constexpr,
-    REQUESTS: tl.constexpr, ROWS: tl.constexpr,
+    fields, growth, seq_lens, accept_length, bs, MODE: tl.constexpr, DRAFTS: tl.constexpr, ROWS: tl.constexpr,
+    TOPK: tl.constexpr,
 ):  # fmt: skip
     """Every one-dimensional field of one step. Sums carry from tile to tile."""
+    REQUESTS: tl.constexpr = TILE // ROWS
     cache_seqlens = tl.load(fields).to(tl.pointer_type(tl.int32))
     cu_seqlens = tl.load(fields + 1).to(tl.pointer_type(tl.int32))
     expanded = tl.load(fields + 2).to(tl.pointer_type(tl.int32))
@@ -84,7 +88,7 @@ def _write_vectors(
         tl.store(cache_seqlens + request, length, mask=request < bs)
         tl.store(cu_seqlens + 1 + request, tokens_before + tl.cumsum(length, 0), mask=request < bs)
         row = (rows_before + tl.cumsum(rows, 0) - rows)[:, None] + tl.arange(0, ROWS)[None, :]
-        row_attended = tl.where(used, tl.minimum(row_length, topk), 0)
+        row_attended = tl.where(used, tl.minimum(row_length, TOPK), 0)
         of_request = tl.sum(row_attended, 1)
         row_sum = (attended_before + tl.cumsum(of_request, 0) - of_request)[:, None] + tl.cumsum(row_attended, 1)
         tl.store(expanded + row, row_length, mask=used)
@@ -98,7 +102,7 @@ def _write_vectors(
 @triton.jit
 def _row_splits(
     seq_lens, accept_length, first, bs, growth, MODE: tl.constexpr, DRAFTS: tl.constexpr, REQUESTS: tl.constexpr,
-    ROWS: tl.constexpr, SPLIT_KV: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
     """Which rows of a tile are in use, and their KV splits; both flat, in row order."""
     _, _, used, row_length = _tile(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
@@ -108,13 +112,14 @@ def _row_splits(
 
 @triton.jit
 def _write_schedule(
-    address, growth, seq_lens, accept_length, bs, NUM_SMS: tl.constexpr, SMS: tl.constexpr, SPLIT_KV: tl.constexpr,
-    MODE: tl.constexpr, DRAFTS: tl.constexpr, REQUESTS: tl.constexpr, ROWS: tl.constexpr,
+    address, growth, seq_lens, accept_length, bs, NUM_SMS: tl.constexpr, SMS: tl.constexpr,
+    MODE: tl.constexpr, DRAFTS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """The paged-MQA schedule of one step: an SM's first split lies in the row before which no more splits lie."""
+    REQUESTS: tl.constexpr = SCHEDULE_TILE // ROWS if ROWS <= SCHEDULE_TILE else 1
     total = growth * 0
     for first in range(0, bs, REQUESTS):
-        _, splits = _row_splits(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS, SPLIT_KV)
+        _, splits = _row_splits(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
         total += tl.sum(splits)
     sm = tl.arange(0, SMS)
     begin = sm * (total // NUM_SMS) + tl.maximum(sm - NUM_SMS + total % NUM_SMS, 0)
@@ -122,7 +127,7 @@ def _write_schedule(
     before = sm * 0
     seen = growth * 0
     for first in range(0, bs, REQUESTS):
-        used, splits = _row_splits(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS, SPLIT_KV)
+        used, splits = _row_splits(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
         end = seen + tl.cumsum(splits, 0)
         passed = used[:, None] & (end[:, None] <= begin[None, :])
         row += tl.sum(passed.to(tl.int32), 0)
@@ -136,7 +141,7 @@ def _write_schedule(
 @triton.jit
 def _write_tables(
     tables, num_tables, slots, length, first_row, rows, group, split, splits, PAGE_SIZE: tl.constexpr,
-    PAGES: tl.constexpr, REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr, LINES: tl.constexpr, COLUMNS: tl.constexpr,
+    PAGES: tl.constexpr, REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """A request's slots, up to its length, into LINES of the lines it has: one per row and table."""
     line = group * LINES + tl.arange(0, LINES)
@@ -165,45 +170,45 @@ def _write_tables(
             tl.store(real_page_table[:, None] + page, number, mask=there[:, None] & inside)
 
 
-_FREE = ["bs", "num_vectors", "num_tables", "groups", "splits", "width", "slots_stride", "topk", "growth",
-         "longest_growth", "step_offset"]  # fmt: skip
+_FREE = ["bs", "num_steps", "num_vectors", "num_tables", "splits", "width", "slots_stride"]
 
 
-# Sizes are unspecialised: no value of a batch size, a width or a step count compiles a new kernel.
+# Sizes are unspecialised: no value of a batch size, a width or a step count compiles a new kernel. Arguments are few
+# because each costs a launch about 0.3 us of host time (H200's host, Triton 3.6).
 @triton.jit(do_not_specialize=_FREE, do_not_specialize_on_alignment=["seq_lens", "req_pool_indices", "accept_length"])
 def refresh(
-    seq_lens, req_pool_indices, accept_length, req_to_token, vector_fields, table_fields,
-    bs, num_vectors, num_tables, groups, splits, width, slots_stride, topk, growth, longest_growth, step_offset,
-    MODE: tl.constexpr, DRAFTS: tl.constexpr, PAGE_SIZE: tl.constexpr, PAGES: tl.constexpr,
-    REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr, LINES: tl.constexpr, COLUMNS: tl.constexpr,
-    REQUESTS: tl.constexpr, SCHEDULE_REQUESTS: tl.constexpr, ROWS: tl.constexpr, ACCEPTS: tl.constexpr,
-    NUM_SMS: tl.constexpr, SMS: tl.constexpr, SPLIT_KV: tl.constexpr,
+    seq_lens, req_pool_indices, accept_length, req_to_token, addresses,
+    bs, num_steps, num_vectors, num_tables, splits, width, slots_stride,
+    MODE: tl.constexpr, DRAFTS: tl.constexpr, ROWS: tl.constexpr, PAGE_SIZE: tl.constexpr, PAGES: tl.constexpr,
+    TOPK: tl.constexpr, STEP_OFFSET: tl.constexpr, NUM_SMS: tl.constexpr, SMS: tl.constexpr,
+    REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """Refresh all steps. Grid: (num_vectors, twice that with a schedule, + bs * splits * groups,).
+    """Refresh all steps. Grid: num_vectors, as many again with a schedule, and bs * splits * groups of LINES rows.
 
-    vector_fields: int64 [num_vectors, 6] addresses of VECTOR_FIELDS, a row per step that has its own.
-    table_fields: int64 [num_tables, 4] page_table_1, its row stride, real_page_table, its row stride.
-    growth: tokens step 0 attends to beyond `seq_lens`; each later step adds `step_offset`, up to `longest_growth`.
-    Tables are those of the longest step, so steps may share them.
+    addresses: int64, a row of six per step that has vectors of its own, the addresses of VECTOR_FIELDS; then a row of
+        four per page table: page_table_1, its row stride, real_page_table, its row stride.
+    Step i attends to STEP_OFFSET * (i + 1) tokens beyond `seq_lens`, in target verify to d more. Tables are those of the
+    longest step, so steps may share them.
     """
     program = tl.program_id(0)
+    drafted = DRAFTS if MODE == 1 else 0
     if program < num_vectors:
-        fields = vector_fields + program * 6
-        _write_vectors(fields, growth + program * step_offset, seq_lens, accept_length, bs, topk, MODE, DRAFTS,
-                       REQUESTS, ROWS)  # fmt: skip
+        _write_vectors(addresses + program * 6, drafted + STEP_OFFSET * (program + 1), seq_lens, accept_length, bs,
+                       MODE, DRAFTS, ROWS, TOPK)  # fmt: skip
     elif NUM_SMS > 0 and program < 2 * num_vectors:
         step = program - num_vectors
-        _write_schedule(vector_fields + step * 6 + 5, growth + step * step_offset, seq_lens, accept_length, bs, NUM_SMS,
-                        SMS, SPLIT_KV, MODE, DRAFTS, SCHEDULE_REQUESTS, ROWS)  # fmt: skip
+        _write_schedule(addresses + step * 6 + 5, drafted + STEP_OFFSET * (step + 1), seq_lens, accept_length, bs,
+                        NUM_SMS, SMS, MODE, DRAFTS, ROWS)  # fmt: skip
     else:
         program -= num_vectors * (2 if NUM_SMS > 0 else 1)
+        groups = (num_tables * DRAFTS + LINES - 1) // LINES
         group = program % groups
         request = program // groups % bs
         split = program // groups // bs  # slowest, so that programs past every length start last
-        length = tl.minimum(tl.load(seq_lens + request).to(tl.int32) + longest_growth, width)
+        length = tl.minimum(tl.load(seq_lens + request).to(tl.int32) + drafted + STEP_OFFSET * num_steps, width)
         rows = _rows_of(accept_length, request, request < bs, MODE, DRAFTS)
         slots = req_to_token + tl.load(req_pool_indices + request).to(tl.int64) * slots_stride
         if split * COLUMNS < length and group * LINES < num_tables * rows:
-            first_row = _first_row_of(accept_length, request, MODE, DRAFTS, ACCEPTS).to(tl.int64)
-            _write_tables(table_fields, num_tables, slots, length, first_row, rows, group, split, splits, PAGE_SIZE,
-                          PAGES, REAL_TABLE, ALIGNED, LINES, COLUMNS)  # fmt: skip
+            first_row = _first_row_of(accept_length, request, MODE, DRAFTS).to(tl.int64)
+            _write_tables(addresses + num_vectors * 6, num_tables, slots, length, first_row, rows, group, split, splits,
+                          PAGE_SIZE, PAGES, REAL_TABLE, ALIGNED)  # fmt: skip

@@ -8,7 +8,6 @@ import torch
 from .. import kernels
 from ..batch import ReplayBatch
 from ..metadata import NSAMetadata
-from ..paged_mqa import SPLIT_KV
 from .base import Captured, ReplayReport, Strategy
 
 _PROGRAMS = 2112  # table programs aimed at: 16 on each of an H200's 132 multiprocessors
@@ -26,20 +25,23 @@ class Fused(Strategy):
         return kernels.missing(device)
 
     def __init__(self, captured: Captured) -> None:
-        """Writes the device tables of destination addresses; from here on N costs no host work."""
+        """Writes the device table of destination addresses; from here on N costs no host work."""
         super().__init__(captured)
         if captured.config.flashmla_dense:
             raise ValueError("flashmla_dense=True: strategy 'fused' does not compute the length-dependent FlashMLA "
                              "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh")
         from ..kernels import refresh
 
-        vectors, tables = _vector_table(captured, refresh.VECTOR_FIELDS), _page_table_table(captured.sets)
-        self._tables = [torch.tensor(t, device=captured.req_to_token.device) for t in (vectors, tables)]
-        self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)
-        self._sizes = _sizes(captured, len(vectors), len(tables), refresh)
-        _, num_vectors, _, groups, splits, *_ = self._sizes
+        vectors, tables = _vector_rows(captured, refresh.VECTOR_FIELDS), _table_rows(captured.sets)
+        addresses = [address for row in vectors + tables for address in row]
+        self._addresses = torch.tensor(addresses, device=captured.req_to_token.device)
+        groups = -(-len(tables) * captured.config.rows_per_request(captured.mode) // refresh.LINES.value)
+        splits = min(-(-captured.width // refresh.COLUMNS.value), -(-_PROGRAMS // (captured.bs * groups)))
         scheduled = captured.config.paged_mqa_num_sms is not None
-        self._grid = (num_vectors * (1 + scheduled) + captured.bs * splits * groups,)
+        self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)
+        self._sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width,
+                       captured.req_to_token.stride(0))  # fmt: skip
+        self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups,)
         self._report = ReplayReport(self.name, paths={"launch": 1})
 
     def replay(self, batch: ReplayBatch) -> ReplayReport:
@@ -57,7 +59,7 @@ class Fused(Strategy):
         lengths, pool_rows, *accepts = self._read(batch)
         accept_length = accepts[0] if accepts else lengths  # never read outside draft extend
         return partial(
-            self._kernel[self._grid], lengths, pool_rows, accept_length, self.captured.req_to_token, *self._tables,
+            self._kernel[self._grid], lengths, pool_rows, accept_length, self.captured.req_to_token, self._addresses,
             *self._sizes, **self._constants,
         )  # fmt: skip
 
@@ -70,14 +72,14 @@ class Fused(Strategy):
         return (*tensors, batch.accept_length) if self.captured.mode.is_draft_extend() else tensors
 
 
-def _vector_table(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:
+def _vector_rows(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:
     """A row of addresses per step with vectors of its own; steps that share them all share a row."""
     held = [[getattr(s, name) for name in names] for s in captured.sets]
     rows = [[0 if tensor is None else tensor.data_ptr() for tensor in tensors] for tensors in held]
     return rows if captured.config.step_offset else _unique(rows)
 
 
-def _page_table_table(sets: list[NSAMetadata]) -> list[list[int]]:
+def _table_rows(sets: list[NSAMetadata]) -> list[list[int]]:
     return _unique([[address for table in (s.page_table_1, s.real_page_table)
                      for address in (table.data_ptr(), table.stride(0))] for s in sets])  # fmt: skip
 
@@ -86,27 +88,16 @@ def _unique(rows: list[list[int]]) -> list[list[int]]:
     return [list(row) for row in dict.fromkeys(map(tuple, rows))]
 
 
-def _sizes(c: Captured, num_vectors: int, num_tables: int, refresh) -> tuple[int, ...]:
-    """The kernel's integer arguments, in its order; all fixed by the capture."""
-    groups = -(-num_tables * c.config.rows_per_request(c.mode) // refresh.LINES)
-    splits = min(-(-c.width // refresh.COLUMNS), -(-_PROGRAMS // (c.bs * groups)))
-    first, last = (c.config.length_growth(c.mode, step) for step in (0, len(c.sets) - 1))
-    return (c.bs, num_vectors, num_tables, groups, splits, c.width, c.req_to_token.stride(0), c.config.index_topk,
-            first, last, c.config.step_offset)  # fmt: skip
-
-
 def _constants(c: Captured, refresh) -> dict[str, int | bool]:
     """What the kernel is compiled for: the mode and the model's constants, no size of a batch."""
     rows, sms = c.config.rows_per_request(c.mode), c.config.paged_mqa_num_sms or 0
-    padded = _power_of_two(rows)
     return dict(
-        MODE=refresh.MODES[c.mode.value], DRAFTS=rows, ROWS=padded, PAGE_SIZE=c.config.page_size,
-        PAGES=_power_of_two(refresh.COLUMNS // c.config.page_size + 1),
+        MODE=refresh.MODES[c.mode.value], DRAFTS=rows, ROWS=_power_of_two(rows), PAGE_SIZE=c.config.page_size,
+        PAGES=_power_of_two(refresh.COLUMNS.value // c.config.page_size + 1), TOPK=c.config.index_topk,
+        STEP_OFFSET=c.config.step_offset, NUM_SMS=sms, SMS=_power_of_two(sms + 1),
         REAL_TABLE=any(s.page_table_1.data_ptr() != s.real_page_table.data_ptr() for s in c.sets),
         ALIGNED=all(_aligned(t) for t in [c.req_to_token, *(s.page_table_1 for s in c.sets)]),
-        LINES=refresh.LINES, COLUMNS=refresh.COLUMNS, ACCEPTS=refresh.ACCEPTS, num_warps=refresh.NUM_WARPS,
-        REQUESTS=max(1, refresh.TILE // padded), SCHEDULE_REQUESTS=max(1, refresh.SCHEDULE_TILE // padded),
-        NUM_SMS=sms, SMS=_power_of_two(sms + 1), SPLIT_KV=SPLIT_KV,
+        num_warps=refresh.NUM_WARPS,
     )  # fmt: skip
 
 
