@@ -24,7 +24,8 @@ def adopt_metadata(
     pages = -(-taken["page_table_1"].shape[1] // config.page_size)
     taken["real_page_table"] = _table(req_to_token, "real_page_table", _attribute(held, "real_page_table"), cap, pages)
     for name in ("cu_seqlens_q", "nsa_cu_seqlens_q"):
-        taken[name] = _attribute(held, name, None)
+        constant = _attribute(held, name, None)
+        taken[name] = None if constant is None else _vector(req_to_token, name, constant, cap + 1)
     if config.paged_mqa_num_sms is not None:
         name, schedule = "paged_mqa_schedule_metadata", _attribute(held, "paged_mqa_schedule_metadata")
         taken[name] = _table(req_to_token, name, schedule, config.paged_mqa_num_sms + 1, 2)

@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", action="append", help="only this one; may be repeated")
     parser.add_argument("--trace", choices=names(), action="append", help="only this trace; may be repeated")
     parser.add_argument("--width", type=int, help="table columns; longer requests are left out "
-                        "(default: 131072 on a GPU, 8192 on a CPU, 512 where kernels are interpreted)")  # fmt: skip
+                        "(default: 131072 on a GPU, 8192 on a CPU, 2048 where kernels are interpreted)")  # fmt: skip
     parser.add_argument("--max-batch", type=int, default=8, help="requests at once (default %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
@@ -128,7 +128,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, trace: str, info: StrategyInfo) -> Result:
     width = args.width or _default_width(args.device, info)
-    config = NSAConfig(max_context_len=width, flashmla_num_sm_parts=66, paged_mqa_num_sms=132)
+    sms = 132 if torch.device(args.device).type == "cuda" else 12  # an interpreted kernel pays for every SM
+    config = NSAConfig(max_context_len=width, flashmla_num_sm_parts=sms // 2, paged_mqa_num_sms=sms)
     return check(trace, config, info, steps=args.steps, num_steps=args.draft_steps, max_batch=args.max_batch,
                  device=args.device)  # fmt: skip
 
@@ -136,7 +137,7 @@ def _run(args: argparse.Namespace, trace: str, info: StrategyInfo) -> Result:
 def _default_width(device: str, info: StrategyInfo) -> int:
     if torch.device(device).type == "cuda":
         return 131072
-    return 512 if "Triton" in info.needs else 8192
+    return 2048 if "Triton" in info.needs else 8192
 
 
 def _print_table(rows: list[tuple[str, Result]]) -> None:

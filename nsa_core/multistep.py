@@ -1,7 +1,9 @@
 """N draft steps, their captured sets, and one strategy that refreshes them all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 
@@ -30,7 +32,11 @@ class MultiStepBackend:
         synchronises at every replay. "shapes" never reads them. Types, dtypes, shapes, devices and host mirrors are
         checked at every level.
 
-    Captured addresses never change. A refused batch leaves every buffer of every step as it was.
+    Captured addresses never change. A refused batch leaves every buffer of every step as it was. An error after the
+    first write carries a note that names the steps it left behind, see `torn`; the next replay brings them all up to
+    date.
+    One thread at a time: while a call that writes is under way, another one raises RuntimeError. Threads that need to
+    replay at the same time take a backend each; backends share nothing but `req_to_token`.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class MultiStepBackend:
         self._repeats: dict[ForwardMode, _Repeat] = {}
         self._current: Strategy | None = None
         self.last_replay: ReplayReport | None = None
+        self._busy, self._every_step = Lock(), range(num_steps)
 
     def capture(self, bs: int, mode: ForwardMode, inputs: ReplayBatch | None = None) -> list[NSAMetadata]:
         """Allocate the sets of `bs` requests in `mode`; returns step 0's to step N-1's.
@@ -59,13 +66,14 @@ class MultiStepBackend:
         Capturing twice returns the same sets: addresses are for good. IDLE replays what DECODE captured.
         """
         key = _key(bs, mode)
-        if key not in self._bound:
-            sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
-            self._bind(key, sets, inputs)
-        elif inputs is not None and not self._bound[key].reads(inputs):
-            raise ValueError(f"inputs: bs {bs} in {mode.name} is captured already and reads other tensors")
-        self._current = self._bound[key]
-        return self._current.captured.sets
+        with self._alone():
+            if key not in self._bound:
+                sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
+                self._bind(key, sets, inputs)
+            elif inputs is not None and not self._bound[key].reads(inputs):
+                raise ValueError(f"inputs: bs {bs} in {mode.name} is captured already and reads other tensors")
+            self._current = self._bound[key]
+        return self._bound[key].captured.sets
 
     def adopt(self, bs: int, mode: ForwardMode, held: Sequence[object]) -> list[NSAMetadata]:
         """Refresh an engine's own buffers, one object per step, instead of allocated ones.
@@ -74,13 +82,14 @@ class MultiStepBackend:
         Writes once, now: the leading zeros and the sparse FlashMLA schedule. Query-side constants stay the engine's.
         """
         key = _key(bs, mode)
-        if key in self._bound:
-            raise ValueError(f"bs {bs} in {mode.name} is captured already; captured addresses cannot change")
-        if len(held) != self.num_steps:
-            raise ValueError(f"held has {len(held)} objects for {self.num_steps} steps; give one per step")
-        sets = [adopt_metadata(self.config, self.req_to_token, *key, h) for h in held]
-        self._bind(key, sets, None)
-        self._current = self._bound[key]
+        with self._alone():
+            if key in self._bound:
+                raise ValueError(f"bs {bs} in {mode.name} is captured already; captured addresses cannot change")
+            if len(held) != self.num_steps:
+                raise ValueError(f"held has {len(held)} objects for {self.num_steps} steps; give one per step")
+            sets = [adopt_metadata(self.config, self.req_to_token, *key, h) for h in held]
+            self._bind(key, sets, None)
+            self._current = self._bound[key]
         return sets
 
     def replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
@@ -88,18 +97,51 @@ class MultiStepBackend:
 
         Raises KeyError (mode or batch size not captured), TypeError or ValueError (see `nsa_core.batch.validate`)
         before the first write. Given the same batch object again, a strategy that reads nothing on the host does no
-        more than launch.
+        more than launch, if there is nothing to check: values are not read, and the batch has no host mirrors.
         """
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError(_BUSY)
+        try:
+            return self._replay(batch, mode)
+        except BaseException as error:
+            if self.torn:
+                error.add_note(_torn_note(self._current))
+            raise
+        finally:
+            self._busy.release()
+
+    def _replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
         again = self._repeats.get(mode)
         if again is not None and again.batch is batch:
+            bound = self._current = again.bound
+            bound.torn = self._every_step
             again.launch()
-            self._current, self.last_replay = again.bound, again.report
+            bound.torn = range(0)
+            self.last_replay = again.report
             return again.report
         bound = self._validated(batch, mode, self._reads_values)
-        self.last_replay = bound.replay(batch)
         self._current = bound
+        self.last_replay = bound.replay(batch)
         self._remember(batch, mode, bound)
         return self.last_replay
+
+    @property
+    def torn(self) -> tuple[int, ...]:
+        """Steps that a failed replay left behind, of the set captured, adopted or replayed last.
+
+        The first of them may mix two batches; later ones hold the batch before, earlier ones the new one. Replay again
+        before a graph reads them: whatever batch it is given, a replay that returns leaves none.
+        """
+        return () if self._current is None else tuple(self._current.torn)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError(_BUSY)
+        try:
+            yield
+        finally:
+            self._busy.release()
 
     def refresh(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """The refresh as one launch on the current stream, to be recorded inside the caller's own CUDA graph.
@@ -113,9 +155,10 @@ class MultiStepBackend:
             raise RuntimeError(f"strategy {bound.name!r} needs lengths on the host, which a CUDA graph would freeze; "
                                "refresh() needs 'fused' or 'graph'")
         self.check_inputs(batch, mode)
-        bound.launch(batch)
-        if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
-            self._recorded[_key(batch.bs, mode)] = bound.addresses(batch)
+        with self._alone():
+            bound.launch(batch)
+            if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
+                self._recorded[_key(batch.bs, mode)] = bound.addresses(batch)
 
     def check_inputs(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """Raise ValueError unless `batch` holds the tensors a recorded `refresh` of its size reads."""
@@ -161,9 +204,10 @@ class MultiStepBackend:
         if not isinstance(batch, ReplayBatch):
             raise TypeError(f"batch must be a ReplayBatch, got {batch!r}")
         lengths = batch.seq_lens
-        if not isinstance(lengths, torch.Tensor) or lengths.dim() != 1:
-            raise (ValueError if isinstance(lengths, torch.Tensor) else TypeError)(
-                f"seq_lens must be a tensor of shape [bs], got {getattr(lengths, 'shape', lengths)!r}")  # fmt: skip
+        if not isinstance(lengths, torch.Tensor):
+            raise TypeError(f"seq_lens must be a tensor, got {lengths!r}")
+        if lengths.dim() != 1:
+            raise ValueError(f"seq_lens must have one dimension [bs], got shape {list(lengths.shape)}")
         self.sets(batch.bs, mode)
         return self._bound[_key(batch.bs, mode)]
 
@@ -175,7 +219,8 @@ class MultiStepBackend:
         return bound
 
     def _remember(self, batch: ReplayBatch, mode: ForwardMode, bound: Strategy) -> None:
-        launch = None if self._reads_values else bound.repeat(batch)
+        mirrored = batch.seq_lens_cpu is not None or batch.accept_length_cpu is not None  # their values are checked
+        launch = None if self._reads_values or mirrored else bound.repeat(batch)
         self._repeats.pop(mode, None)
         if launch is not None:
             self._repeats[mode] = _Repeat(batch, launch, bound, self.last_replay)
@@ -196,6 +241,16 @@ class MultiStepBackend:
                  num_steps=self.num_steps, read_values=False)  # fmt: skip
         if inputs.bs != bs:
             raise ValueError(f"inputs.seq_lens has {inputs.bs} requests, but bs is {bs}")
+
+
+_BUSY = ("this backend is in use by another thread, or by the call that led here; replay from one thread at a time, "
+         "or give each thread a backend of its own")
+
+
+def _torn_note(bound: Strategy) -> str:
+    first, last, c = bound.torn[0], bound.torn[-1], bound.captured
+    steps = f"step {first}" if first == last else f"steps {first}..{last}"
+    return f"{steps} of bs {c.bs} in {c.mode.name} may be torn; replay again before a graph reads them"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ def transform_page_table(page_table_1: torch.Tensor, page_size: int) -> torch.Te
     page_table_1: int32 [rows, columns] of KV slots; slots come in page-aligned runs.
     Returns int32 [rows, ceil(columns / page_size)]; with page_size 1 the argument itself, so the two stay one storage.
     """
+    if not isinstance(page_table_1, torch.Tensor) or page_table_1.dtype not in (torch.int32, torch.int64):
+        got = getattr(page_table_1, "dtype", page_table_1)
+        raise TypeError(f"page_table_1 must be an int32 or int64 tensor, got {got!r}")
     if page_table_1.dim() != 2:
         raise ValueError(f"page_table_1 must be [rows, columns], got shape {list(page_table_1.shape)}")
     if page_size < 1:

@@ -61,7 +61,7 @@ def _rows(
         requests = torch.repeat_interleave(batch.accept_length, output_size=rows)
         return requests, pool_rows.index_select(0, requests)
     if mode.is_target_verify():
-        return None, pool_rows.unsqueeze(1).expand(-1, config.num_draft_tokens).reshape(-1)
+        return None, pool_rows.repeat_interleave(config.num_draft_tokens)
     return None, pool_rows
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from device import DEVICE
 from hypothesis import strategies as st
 
 import nsa_core as nsa
@@ -34,16 +35,8 @@ def each_host_strategy(test):
 
 @functools.cache
 def runnable_strategies():
-    """Names that this machine offers for buffers on the CPU."""
-    return [name for name, info in nsa.strategies().items() if info.available and _accepts_cpu(name)]
-
-
-def _accepts_cpu(name):
-    try:
-        nsa.MultiStepBackend(nsa.NSAConfig(), torch.zeros(1, 8, dtype=torch.int32), 1, strategy=name)
-    except RuntimeError:
-        return False
-    return True
+    """Names that this machine offers for the device under test."""
+    return [name for name, info in nsa.strategies(DEVICE).items() if info.available]
 
 
 def examples_for(strategy):
@@ -55,7 +48,7 @@ def token_table(pool, width, page_size, seed=0):
     pages = -(-width // page_size)
     numbers = np.random.default_rng(seed).permutation(pool * pages).reshape(pool, pages, 1)
     slots = numbers * page_size + np.arange(page_size)
-    return torch.from_numpy(slots.reshape(pool, -1)[:, :width].astype(np.int32).copy())
+    return torch.from_numpy(slots.reshape(pool, -1)[:, :width].astype(np.int32).copy()).to(DEVICE)
 
 
 def captured(config, table, num_steps, strategy, bs, *modes):
@@ -86,14 +79,14 @@ class Requests:
     mirrored: bool = False
 
     def batch(self, mode):
-        lengths = torch.tensor(self.lengths, dtype=self.dtype)
-        accepts = torch.tensor(self.accepts, dtype=self.dtype) if mode is EXTEND else None
+        lengths = torch.tensor(self.lengths, dtype=self.dtype, device=DEVICE)
+        accepts = torch.tensor(self.accepts, dtype=self.dtype, device=DEVICE) if mode is EXTEND else None
         return nsa.ReplayBatch(
             seq_lens=lengths,
-            req_pool_indices=torch.tensor(self.pool_rows, dtype=self.dtype),
+            req_pool_indices=torch.tensor(self.pool_rows, dtype=self.dtype, device=DEVICE),
             accept_length=accepts,
-            seq_lens_cpu=lengths.clone() if self.mirrored else None,
-            accept_length_cpu=accepts.clone() if self.mirrored and accepts is not None else None,
+            seq_lens_cpu=lengths.cpu().clone() if self.mirrored else None,
+            accept_length_cpu=accepts.cpu().clone() if self.mirrored and accepts is not None else None,
         )
 
 

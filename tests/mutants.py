@@ -330,6 +330,11 @@ def splits_are_sized_for_requests_instead_of_rows(replay, sets):
 # Errors.
 
 
+@modelled_on("sglang#29798", "raised", "")
+def a_batch_without_host_mirrors_crashes(replay, sets):
+    return lambda batch: replay(batch) if batch.seq_lens_cpu.max() >= 0 else None
+
+
 @modelled_on("sglang#28743", "error swallowed", "", config={"flashmla_num_sm_parts": 6})
 def a_fallback_swallows_the_error(replay, sets):
     def refresh(batch):

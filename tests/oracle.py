@@ -27,7 +27,7 @@ def ceil_div(a, b):
 
 
 def ints(values):
-    return [int(value) for value in values]
+    return values.tolist() if hasattr(values, "tolist") else [int(value) for value in values]
 
 
 def row_capacity(config, bs, mode):
@@ -93,7 +93,7 @@ def expected(config, req_to_token, batch, mode, before, step=0, num_steps=1):
         after["nsa_seqlens_expanded"][row] = length
         after["nsa_cache_seqlens_int32"][row] = selected
         after["nsa_cu_seqlens_k"][row + 1] = running
-        slots = np.asarray(req_to_token[pool_rows[request]])
+        slots = np.asarray(req_to_token[pool_rows[request]].cpu())
         after["page_table_1"][row, :columns] = slots[:columns]
         for page in range(ceil_div(columns, config.page_size)):
             after["real_page_table"][row, page] = int(slots[page * config.page_size]) // config.page_size

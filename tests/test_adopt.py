@@ -182,32 +182,32 @@ def test_tables_cut_from_wider_ones_are_written_by_their_strides(mode, strategy)
 
 @pytest.fixture(scope="module")
 def far_apart(tmp_path_factory):
-    """Two rows 2**31 elements apart, in a sparse file: an offset of 32 bits would miss the second."""
+    """Three rows 2**30 elements apart, in a sparse file: the distance fits 32 bits, the offset of row 2 does not."""
     path, cells = tmp_path_factory.mktemp("sparse") / "rows", 2**31 + WIDTH
-    return torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells)).as_strided((2, WIDTH), (2**31, 1))
+    return torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells)).as_strided((3, WIDTH), (2**30, 1))
 
 
 @each_strategy
 def test_rows_of_the_token_table_are_found_past_32_bits(far_apart, strategy):
-    far_apart.copy_(token_table(2, WIDTH, PAGE))
+    far_apart.copy_(token_table(3, WIDTH, PAGE))
     backend = nsa.MultiStepBackend(CONFIG, far_apart, STEPS, strategy=strategy)
     backend.capture(1, DECODE)
-    backend.replay(Requests((100,), (1,), ()).batch(DECODE), DECODE)
+    backend.replay(Requests((100,), (2,), ()).batch(DECODE), DECODE)
     for step in range(STEPS):
-        assert torch.equal(backend[step].page_table_1[0, :100], far_apart[1, :100])
-        assert torch.equal(backend[step].real_page_table[0, :7], far_apart[1, :100:PAGE] // PAGE)
+        assert torch.equal(backend[step].page_table_1[0, :100], far_apart[2, :100])
+        assert torch.equal(backend[step].real_page_table[0, :7], far_apart[2, :100:PAGE] // PAGE)
 
 
 @each_strategy
 def test_rows_of_a_page_table_are_written_past_32_bits(far_apart, strategy):
     far_apart.fill_(oracle.POISON)
-    step, table = foreign(DECODE, bs=2), token_table(POOL, WIDTH, PAGE)
+    step, table = foreign(DECODE), token_table(POOL, WIDTH, PAGE)
     step.page_table_1 = far_apart
     backend = backend_of(strategy, num_steps=1)
-    backend.adopt(2, DECODE, [step])
-    backend.replay(Requests((3, 100), (4, 5), ()).batch(DECODE), DECODE)
-    assert torch.equal(far_apart[1, :100], table[5, :100])
-    assert torch.equal(far_apart[0, :3], table[4, :3])
+    backend.adopt(BS, DECODE, [step])
+    backend.replay(Requests((3, 17, 100), (4, 3, 5), ()).batch(DECODE), DECODE)
+    for row, (length, pool_row) in enumerate(((3, 4), (17, 3), (100, 5))):
+        assert torch.equal(far_apart[row, :length], table[pool_row, :length])
 
 
 @each_mode

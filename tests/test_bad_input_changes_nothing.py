@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import oracle
@@ -25,6 +26,7 @@ from batches import (
 
 import nsa_core as nsa
 
+ROOT = Path(__file__).parents[1]
 POOL, WIDTH, DRAFTED, STEPS = 5, 40, 3, 2
 CONFIG = nsa.NSAConfig(page_size=16, index_topk=24, num_draft_tokens=DRAFTED, max_context_len=WIDTH)
 TABLE = token_table(POOL, WIDTH, 16)
@@ -277,6 +279,18 @@ def test_shapes_and_mirrors_are_read_even_without_values(change):
     refused(backend, ValueError, tuple(change), lambda: replay(backend, DECODE, change))
 
 
+@pytest.mark.parametrize("validation", ("auto", "values", "shapes"))
+@each_strategy
+def test_a_mirror_gone_bad_since_the_last_replay_is_refused(strategy, validation):
+    backend = nsa.MultiStepBackend(CONFIG, TABLE, STEPS, strategy=strategy, validation=validation)
+    for mode in MODES:
+        backend.capture(2, mode)
+    batch = nsa.ReplayBatch(**good(DECODE), seq_lens_cpu=i64(10, 20))
+    backend.replay(batch, DECODE)
+    batch.seq_lens_cpu[1] = WIDTH + 1
+    refused(backend, ValueError, ("seq_lens_cpu", number(WIDTH + 1)), lambda: backend.replay(batch, DECODE))
+
+
 # Before anything is captured.
 
 
@@ -377,7 +391,7 @@ def bare_machine():
     hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"} | hidden
     printed = subprocess.run(
-        [sys.executable, "-c", REPORT], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", REPORT], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     return {line.split("|")[0]: line.split("|")[1:] for line in printed.stdout.splitlines()}
 

@@ -13,7 +13,7 @@ from PIL import Image
 import nsa_core as nsa
 from nsa_core import oracle
 from nsa_core.explore import __main__ as shell
-from nsa_core.explore import draw, exercises, frame, words
+from nsa_core.explore import draw, exercises, frame, traffic, words
 from nsa_core.explore import picture as pictures
 from nsa_core.explore.observe import CONSTANT, FIELDS, CellState, Observation
 from nsa_core.explore.setup import Inputs, Setup, token_table
@@ -104,6 +104,18 @@ def test_what_no_batch_reaches_is_constant_since_capture(setup):
     assert (ages["nsa_seqlens_expanded"] == 0).all()
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("strategy", ["copy", "fused", "graph"])
+@pytest.mark.parametrize("mode", [DECODE, VERIFY, EXTEND], ids=lambda mode: mode.value)
+def test_a_gpu_shows_what_the_cpu_shows(mode, strategy):
+    one = observed(Setup(mode=mode, bs=4), LONG, SHORT)
+    other = observed(Setup(mode=mode, bs=4, strategy=strategy, device="cuda"), LONG, SHORT)
+    for name, cells in one.states(1).items():
+        live = cells == CellState.LIVE
+        assert torch.equal(live, other.states(1)[name] == CellState.LIVE)
+        assert torch.equal(one.values(1)[name][live], other.values(1)[name][live])
+
+
 def test_a_field_that_is_forgotten_shows_as_a_fault(monkeypatch):
     def forgets_a_page(self, plans):
         for plan in plans:
@@ -185,13 +197,20 @@ def test_a_full_size_batch_is_the_traces_own():
     assert counts(observed(setup, given).states(0)["nsa_seqlens_expanded"]) == {CellState.LIVE: 16}
 
 
+def test_an_iteration_after_the_traces_end_is_refused(monkeypatch):
+    monkeypatch.setattr(traffic, "TraceEngine", lambda *_, **__: [])
+    with pytest.raises(ValueError, match="iteration is 7, but the trace 'azure' ended before it"):
+        full_size(Setup(), 7)
+
+
 # What is said
 
 
 def test_a_cell_is_told_by_request_token_and_rule():
     seen = observed(Setup(bs=4), LONG, SHORT)
     said = words.describe(seen, 0, "page_table_1", 1, 11)
-    assert said.startswith("page_table_1[1, 11] = ") and "request 1 (pool row 2), column 11 of a row of 12 tokens" in said
+    assert said.startswith("page_table_1[1, 11] = ")
+    assert "request 1 (pool row 2), column 11 of a row of 12 tokens" in said
     assert "Written and read. Rule: req_to_token[pool row, column]." in said
     stale = words.describe(seen, 0, "page_table_1", 2, 13)
     assert "request 2 (pool row 3), column 13 of a row of 14 tokens" in stale and "(replay 1)" in stale
@@ -436,7 +455,7 @@ def test_without_widgets_a_notebook_shows_picture_and_words():
     explorer = Explorer(Setup(bs=4), (7, 12, 3, 9))
     bundle, about = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == explorer.summary == about["image/png"]["alt"] and "Replay 1" in explorer.summary
-    assert bundle["image/png"].startswith("iVBORw0KGgo") and W.Widget._view_name  # a PNG's first bytes in base64
+    assert bundle["image/png"].startswith("iVBORw0KGgo")  # a PNG's first bytes in base64
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
@@ -461,13 +480,24 @@ def test_the_shell_draws_every_mode(mode, tmp_path, capsys):
         (["--row", "9"], "row is 9, but page_table_1 has rows 0..3"),
         (["--captured-bs", "2"], "lengths has 4 requests, but 2 were captured"),
         (["--field", "nothing"], "invalid choice"),
+        (["--out", "no/such/folder/picture.png"], "no/such/folder"),
     ],
 )
 def test_the_shell_refuses_in_the_packages_words(arguments, said, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        shell.main([*arguments, "--out", str(tmp_path / "picture.png")])
+        shell.main(["--out", str(tmp_path / "picture.png"), *arguments])
     assert stopped.value.code == 2 and said in capsys.readouterr().err
     assert not (tmp_path / "picture.png").exists()
+
+
+def test_the_shell_names_the_extra_that_is_missing(monkeypatch, tmp_path, capsys):
+    def absent(*_):
+        raise ModuleNotFoundError("No module named 'matplotlib'")
+
+    monkeypatch.setattr(shell, "picture", absent)
+    with pytest.raises(SystemExit):
+        shell.main(["--out", str(tmp_path / "picture.png")])
+    assert "'matplotlib'; the picture needs the extra" in capsys.readouterr().err
 
 
 # What the notebooks lean on

@@ -169,6 +169,24 @@ def test_inputs_with_strides_are_read_right_or_refused_by_name(strategy, field, 
         oracle.assert_live_cells(oracle.snapshot(backend[1]), wanted, live)
 
 
+@pytest.mark.parametrize("validation", ("auto", "shapes"))
+@each_strategy
+@each_mode
+def test_a_batch_object_given_again_is_read_afresh(mode, strategy, validation):
+    case = CASES["shrinks from full width to one token"]
+    backend = nsa.MultiStepBackend(case.config, case.table, 2, strategy=strategy, validation=validation)
+    backend.capture(case.bs, mode)
+    batch = case.replays[0].batch(mode)
+    for requests in case.replays:
+        for field in ("seq_lens", "req_pool_indices") + ("accept_length",) * (mode is EXTEND):
+            getattr(batch, field).copy_(getattr(requests.batch(mode), field))
+        oracle.poison(backend.sets(case.bs, mode))
+        before = oracle.snapshot(backend[1])
+        backend.replay(batch, mode)
+        wanted = oracle.expected(case.config, case.table, batch, mode, before)
+        assert_contract(strategy, wanted, backend[1], oracle.live_mask(case.config, batch, mode, wanted), "")
+
+
 @each_strategy
 @each_mode
 def test_a_token_table_cut_from_a_wider_one_is_read_by_its_strides(mode, strategy):

@@ -20,6 +20,7 @@ class Case:
     """One batch of a sequence as plain numbers.
 
     in_place: the tensors of the batch before are filled with these numbers, as an engine does with its input buffers.
+    strided: the tensors are every second entry of wider ones; a refresh may refuse such inputs, but not misread them.
     moved_slots: the requests' rows of `req_to_token` change contents for this batch, as after a reallocation.
     given: the caller's own batch object; it is refreshed with instead of a copy.
     """
@@ -31,6 +32,7 @@ class Case:
     dtypes: tuple[torch.dtype, torch.dtype] = (torch.int64, torch.int64)  # of lengths, of rows
     mirrored: bool = True
     in_place: bool = False
+    strided: bool = False
     moved_slots: bool = False
     given: ReplayBatch | None = None
 
@@ -51,8 +53,13 @@ class Case:
         rows = torch.tensor(self.rows, dtype=self.dtypes[1])
         if self.in_place and held is not None:
             return _refill(held, lengths, rows, accepts)
-        on_device = [None if t is None else t.to(device, copy=True) for t in (lengths, rows, accepts)]
+        place = _every_second if self.strided else torch.clone
+        on_device = [None if t is None else place(t.to(device)) for t in (lengths, rows, accepts)]
         return ReplayBatch(*on_device, *mirrors)
+
+
+def _every_second(values: torch.Tensor) -> torch.Tensor:
+    return torch.stack([values, torch.zeros_like(values)], 1)[:, 0]
 
 
 def _refill(held: ReplayBatch, lengths: torch.Tensor, rows: torch.Tensor, accepts: torch.Tensor | None) -> ReplayBatch:
@@ -142,6 +149,7 @@ def _special(limits: Limits, full: Case) -> list[Case]:
         replace(base, name="the same batch again"),
         replace(base, name="same tensors, new values", lengths=short, rows=limits.rows(2),
                 accepts=limits.accepts([1, most], short), in_place=True),
+        replace(base, name="strided inputs", strided=True),
         replace(base, name="other pool rows", rows=base.rows[1:] + base.rows[:1]),
         replace(base, name="slots moved to other requests", moved_slots=True),
         replace(base, name="one pool row for all", rows=(limits.pool - 1,) * limits.bs),

@@ -121,17 +121,16 @@ def _change(then: Place, now: Place) -> str:
     return " and ".join(changed)
 
 
-def aliases(held: Held, batch: ReplayBatch, req_to_token: torch.Tensor) -> Iterator[Finding]:
+def aliases(held: Held, batch: ReplayBatch | None, req_to_token: torch.Tensor) -> Iterator[Finding]:
     """Captured fields in the memory of a tensor that the caller goes on using."""
-    owned = {getattr(batch, name).untyped_storage().data_ptr(): name for name in ReplayBatch.__dataclass_fields__
-             if getattr(batch, name) is not None}  # fmt: skip
-    owned[req_to_token.untyped_storage().data_ptr()] = "req_to_token"
-    for tensors in (held.tensors, held.now()):
-        for name, tensor in tensors.items():
-            owner = owned.get(tensor.untyped_storage().data_ptr())
-            if owner is not None and tensor.numel():
-                message = f"{name} lies in the memory of {owner}; whoever writes one changes the other"
-                yield Finding("aliases an input", name, held.step, message)
+    inputs = {} if batch is None else {name: getattr(batch, name) for name in ReplayBatch.__dataclass_fields__}
+    inputs["req_to_token"] = req_to_token
+    owners = {t.untyped_storage().data_ptr(): name for name, t in inputs.items() if t is not None}
+    for name, tensor in (*held.tensors.items(), *held.now().items()):
+        owner = owners.get(tensor.untyped_storage().data_ptr())
+        if owner is not None and tensor.numel():
+            message = f"{name} lies in the memory of {owner}; whoever writes one changes the other"
+            yield Finding("aliases an input", name, held.step, message)
 
 
 def capacity(held: Held, rows: int, bs: int, width: int) -> Iterator[Finding]:

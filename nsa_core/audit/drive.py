@@ -50,19 +50,27 @@ def audit(
     _require(captured_sets, mode, batches, contract)
     bs = None if batches is None else batches[0].bs
     run = Run(refresh, captured_sets, config, req_to_token, mode, bs, contract, between)
-    ledger, skipped, counted = Ledger(), (), None
-    ledger.add(run.capacity())
-    try:
-        if all(_is_narrow_table(run, finding) for finding in ledger.findings()):
-            ledger.add(run.at_capture())
-            cases = default_cases(run.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
+    ledger, skipped, counted = Ledger(), ("any refresh: these sets cannot be poisoned and compared",), None
+    if _can_begin(run, ledger, batches or ()):
+        cases = default_cases(run.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
+        try:
             _run_sequence(run, cases, ledger)
+            ledger.add(run.at_end())
             skipped, counted = _probe(run, *_for_probes(cases), ledger)
             _shrink(run, ledger)
-    finally:
-        run.close()
+        finally:
+            run.close()
     return AuditReport(ledger.findings(), mode.name, contract, len(captured_sets), tuple(run.sets[0].tensors),
                        run.compared, counted, skipped)  # fmt: skip
+
+
+def _can_begin(run: Run, ledger: Ledger, batches: Sequence[ReplayBatch]) -> bool:
+    """Whether nothing of the caller would be poisoned with the sets, and every row has cells."""
+    ledger.add(run.capacity())
+    if not all(_is_narrow_table(run, finding) for finding in ledger.findings()):
+        return False
+    ledger.add(run.at_capture(batches))
+    return "aliases an input" not in {finding.kind for finding in ledger.findings()}
 
 
 def _require(captured_sets: Sequence[object], mode: ForwardMode, batches: object, contract: str) -> None:

@@ -38,14 +38,14 @@ class Held:
 
     def __init__(self, step: int, source: object, config: NSAConfig) -> None:
         self.step, self.source, self.config = step, source, config
-        self.tensors = self.now()
+        self.tensors = {name: _tensor(name, value) for name, value in _named(source, config)}
         self.places = {name: Place.of(tensor) for name, tensor in self.tensors.items()}
         constants = ARANGES if config.flashmla_dense else (*ARANGES, PARTS, SPLITS)
         self.constants = {name: self.tensors[name].clone() for name in constants if name in self.tensors}
 
     def now(self) -> dict[str, torch.Tensor]:
-        """The tensors the object has at this moment. Raises ValueError or TypeError where one is missing."""
-        return dict(_named_tensors(self.source, self.config))
+        """The tensors the object has at this moment."""
+        return {name: value for name, value in _named(self.source, self.config) if isinstance(value, torch.Tensor)}
 
     def written(self) -> dict[str, torch.Tensor]:
         """The fields a refresh writes."""
@@ -62,18 +62,19 @@ class Held:
             self.tensors[name].copy_(value_at_capture)
 
 
-def _named_tensors(source: object, config: NSAConfig) -> Iterator[tuple[str, torch.Tensor]]:
+def _named(source: object, config: NSAConfig) -> Iterator[tuple[str, object]]:
+    """What a set holds under each name that this config makes it need; query-side constants may be missing."""
     for name in (*VECTORS, *TABLES):
-        yield name, _tensor(name, _attribute(source, name))
+        yield name, _attribute(source, name)
     for name in ARANGES:
         if _attribute(source, name) is not None:
-            yield name, _tensor(name, _attribute(source, name))
+            yield name, _attribute(source, name)
     if config.flashmla_num_sm_parts is not None:
         schedule = _attribute(source, "flashmla_metadata")
         for name in (PARTS, SPLITS):
-            yield name, _tensor(name, getattr(schedule, name.partition(".")[2], None))
+            yield name, getattr(schedule, name.partition(".")[2], None)
     if config.paged_mqa_num_sms is not None:
-        yield PAGED_MQA, _tensor(PAGED_MQA, _attribute(source, PAGED_MQA))
+        yield PAGED_MQA, _attribute(source, PAGED_MQA)
 
 
 def sms_of_schedule(source: object) -> int | None:

@@ -16,14 +16,21 @@ MODES = (ForwardMode.DECODE, ForwardMode.TARGET_VERIFY, ForwardMode.DRAFT_EXTEND
 
 
 def audit_strategy(
-    strategy: str, config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, num_steps: int, bs: int
+    strategy: str,
+    config: NSAConfig,
+    req_to_token: torch.Tensor,
+    mode: ForwardMode,
+    num_steps: int,
+    bs: int,
+    in_turn: bool = True,
 ) -> AuditReport:
-    """Audit `strategy` under the contract it names; other modes and a smaller batch size share the backend.
+    """Audit `strategy` under the contract it names.
 
+    in_turn: a smaller batch size and the other modes share the backend and are replayed before every refresh.
     Raises RuntimeError when the strategy cannot run on the device of `req_to_token`.
     """
     backend = MultiStepBackend(config, req_to_token, num_steps, strategy=strategy)
-    others = _others(backend, bs)
+    others = _others(backend, bs) if in_turn else None
     captured = backend.capture(bs, mode)
     contract = strategies(req_to_token.device)[strategy].contract
     return audit(lambda batch: backend.replay(batch, mode), captured, config, req_to_token, mode, contract=contract,
@@ -46,8 +53,8 @@ def _others(backend: MultiStepBackend, bs: int) -> Callable[[], None]:
 
 
 def example_table(pool: int, width: int, page_size: int, device: torch.device) -> torch.Tensor:
-    """int32 [pool, width]: page-aligned runs in shuffled order, no page in two requests."""
-    pages = -(-width // page_size)
+    """int32 [pool, width]: page-aligned runs in shuffled order, no page in two requests; cut from a wider table."""
+    pages = -(-width // page_size) + 1
     order = torch.randperm(pool * pages, generator=torch.Generator().manual_seed(0)).view(pool, pages, 1)
-    slots = order * page_size + torch.arange(page_size)
-    return slots.view(pool, -1)[:, :width].to(device, torch.int32).contiguous()
+    slots = (order * page_size + torch.arange(page_size)).view(pool, -1)
+    return slots.to(device, torch.int32)[:, :width]

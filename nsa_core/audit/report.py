@@ -69,9 +69,8 @@ class AuditReport:
         return {finding.kind for finding in self.findings}
 
     def __str__(self) -> str:
-        looked_at = (
-            f"{self.batches} batches x {self.steps} steps x {len(self.fields)} fields, {self.mode}, {self.contract}"
-        )
+        looked_at = f"{self.batches} batches x {self.steps} steps x {len(self.fields)} fields, {self.mode}"
+        looked_at += f", contract {self.contract!r}"
         lines = [f"clean: {looked_at}" if self.ok else f"{len(self.findings)} findings in {looked_at}"]
         lines += table(("kind", "field", "step", "batches", "what, and the smallest batch"), _rows(self.findings))
         if self.allocations is not None:
@@ -114,6 +113,8 @@ def describe(batch: ReplayBatch) -> str:
     parts.append(f"req_pool_indices {_numbers(batch.req_pool_indices)}")
     if batch.accept_length is not None:
         parts.append(f"accept_length {_numbers(batch.accept_length)}")
+    if not batch.seq_lens.is_contiguous():
+        parts.append("strided")
     return ", ".join(parts)
 
 

@@ -53,7 +53,10 @@ class Run:
         self.bs = self.sets[0].tensors["cache_seqlens_int32"].shape[0] if bs is None else bs
         self.cap = self.bs * config.rows_per_request(mode)
         self.around = surroundings(self.sets)
-        self.compared, self._previous = 0, None
+        self.compared, self._previous, self._rows = 0, None, self._row_sums()
+
+    def _row_sums(self) -> torch.Tensor:
+        return self.req_to_token.sum(1, dtype=torch.int64)
 
     def close(self) -> None:
         for place in self.around:
@@ -62,13 +65,20 @@ class Run:
     def capacity(self) -> list[Finding]:
         return [f for held in self.sets for f in checks.capacity(held, self.cap, self.bs, self.req_to_token.shape[1])]
 
-    def at_capture(self) -> list[Finding]:
-        """Faults that stand before the first refresh."""
+    def at_capture(self, batches: Sequence[ReplayBatch]) -> list[Finding]:
+        """Faults that stand before the first refresh, in the sets or with the batches to come."""
         wants = [constants(self.config, held, self.cap) for held in self.sets]
-        nothing = ReplayBatch(*[torch.zeros(0, dtype=torch.int32)] * 2)
-        found = [f for held in self.sets for f in checks.fixed_cells(held)]
-        found += [f for held in self.sets for f in checks.aliases(held, nothing, self.req_to_token)]
-        return found + list(checks.live_cells(wants, self.sets, POISONS[0]))
+        found = list(checks.live_cells(wants, self.sets, POISONS[0]))
+        for held in self.sets:
+            found += [*checks.fixed_cells(held), *checks.aliases(held, None, self.req_to_token)]
+            found += [f for batch in batches for f in checks.aliases(held, batch, self.req_to_token)]
+        return found
+
+    def at_end(self) -> list[Finding]:
+        """Whether `req_to_token` is what it was."""
+        changed = (self._row_sums() != self._rows).nonzero().flatten().tolist()
+        said = f"the refresh wrote to rows {changed} of req_to_token"
+        return [Finding("input changed", "req_to_token", None, said)] if changed else []
 
     def limits(self) -> Limits:
         """What the narrowest table on the way admits."""
@@ -87,17 +97,15 @@ class Run:
     def observe(self, case: Case, poison: int, *, after_error: bool = False) -> list[Finding]:
         """Poison, refresh, compare. After an error the cells stay as the failed refresh left them."""
         batch = case.batch(self.req_to_token.device, self._previous)
-        found = [f for held in self.sets for f in checks.aliases(held, batch, self.req_to_token)]
-        if not found:  # else poison would run into the batch
-            with self._slots(case):
-                found = self._refresh(batch, poison, after_error)
-            found += [f for held in self.sets for f in checks.aliases(held, batch, self.req_to_token)]
-            found += _inputs(case, batch)
+        with self._slots(case):
+            found = self._refresh(case, batch, poison, after_error)
+        found += [f for held in self.sets for f in checks.aliases(held, batch, self.req_to_token)]
+        found += _inputs(case, batch)
         self.compared, self._previous = self.compared + 1, batch
         shown = replace(case, in_place=False, given=None).batch(torch.device("cpu"))
         return [replace(finding, batch=shown) for finding in found]
 
-    def _refresh(self, batch: ReplayBatch, poison: int, after_error: bool) -> list[Finding]:
+    def _refresh(self, case: Case, batch: ReplayBatch, poison: int, after_error: bool) -> list[Finding]:
         question = Question(self.config, self.req_to_token, batch, self.mode, self.num_steps)
         wants = self._wants(question)  # before the refresh, which may spoil what it reads
         if not after_error:
@@ -109,7 +117,8 @@ class Run:
         with Outcome() as outcome:
             self.refresh(batch)
         if outcome.error is not None:
-            return [Finding("raised", "", None, outcome.said())]
+            refusal = case.strided and isinstance(outcome.error, (TypeError, ValueError))
+            return [] if refusal else [Finding("raised", "", None, outcome.said())]
         found = self._live(wants, poison)
         if not after_error:
             for held, want in zip(self.sets, wants, strict=True):

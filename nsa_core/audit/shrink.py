@@ -9,8 +9,9 @@ from .cases import Case
 from .report import Finding
 from .run import POISONS, Run
 
-_CELLS = 100_000_000  # cells poisoned and compared per fault while looking for a smaller batch
-_MOST_TRIALS = 60
+_WORK = 100_000_000  # cells poisoned and compared per fault while looking for a smaller batch
+_ROW = 10_000  # cells that the oracle's work on one row is worth
+_MOST_TRIALS, _FEWEST_TRIALS = 60, 6
 
 
 def smallest(run: Run, findings: Sequence[Finding], case: Case, after: Case | None) -> list[Finding]:
@@ -37,7 +38,7 @@ class _Trials:
         cells = sum(t.numel() for held in run.sets for t in held.tensors.values())
         self.run, self.finding, self.shown = run, finding, []
         self.case, self.after = None, None
-        self.left = min(_MOST_TRIALS, max(_CELLS // cells, 4))
+        self.left = min(_MOST_TRIALS, max(_WORK // (cells + _ROW * run.cap), _FEWEST_TRIALS))
 
     def shows(self, case: Case, after: Case | None) -> bool:
         if self.left <= 0:

@@ -20,9 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
         seen = observe(asked)
         print(summary(seen, asked.step))
         print(describe(seen, asked.step, asked.field, asked.row, asked.column))
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        asked.out.write_bytes(picture(seen, asked))
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         parser.error(str(error))
-    asked.out.write_bytes(picture(seen, asked))
+    except ModuleNotFoundError as error:
+        parser.error(f"{error}; the picture needs the extra: pip install 'nsa_core[notebooks]'")
     print(f"picture: {asked.out}")
     return 0
 

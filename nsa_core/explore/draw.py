@@ -30,6 +30,7 @@ LINE = "#777777"
 TABLES = ("page_table_1", "real_page_table")
 MOST_NUMBERS = 260  # cells; a panel with more shows the numbers of the selected row only, and stays quick to draw
 MOST_LINES = 48  # rows or columns; beyond it cells are too small for lines and labels
+DIGIT, PANELS = 5.7, 715  # pixels: a digit of a cell's number, and what the row labels leave of the picture's width
 WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an output on a screen of 1280
 
 
@@ -75,8 +76,7 @@ def draw_vectors(ax: Axes, vectors: dict) -> None:
     longest = max(len(states) for states, _ in vectors.values())
     for at, (states, values) in enumerate(vectors.values()):
         _mesh(ax, states.numpy()[None], top=at, lines=longest <= MOST_LINES)
-        if longest <= MOST_LINES:
-            _numbers(ax, at, states, values)
+        _numbers(ax, at, states, values, longest)
     ax.set(xlim=(-0.5, longest - 0.5), ylim=(len(vectors) - 0.5, -0.5))
     ax.set_yticks(range(len(vectors)), vectors)
     ax.set_xlabel("index: of the request in cache_* and cu_seqlens_k, of the row elsewhere", fontsize=7)
@@ -88,9 +88,8 @@ def draw_table(ax: Axes, seen: Observation, step: int, name: str, selected: int)
     """One table of a step. `selected`: the row whose numbers are shown where there is no room for all."""
     states, values = seen.states(step)[name], seen.values(step)[name]
     _mesh(ax, states.numpy(), lines=max(states.shape) <= MOST_LINES)
-    if states.shape[1] <= MOST_LINES:
-        for at in range(len(states)) if states.numel() <= MOST_NUMBERS else [selected]:
-            _numbers(ax, at, states[at], values[at])
+    for at in range(len(states)) if states.numel() <= MOST_NUMBERS else [selected]:
+        _numbers(ax, at, states[at], values[at], sum(_table_widths(seen)))
     ax.set_title(f"{name}, step {step}" if name == "page_table_1" else name, fontsize=8)
     ax.set_xlabel("column: token" if name == "page_table_1" else "column: page", fontsize=7)
     ax.tick_params(length=0, labelsize=7)
@@ -134,7 +133,10 @@ def _mesh(ax: Axes, cells: np.ndarray, *, top: int = 0, lines: bool = True, colo
     ax.set_ylim(rows - 0.5, -0.5)
 
 
-def _numbers(ax: Axes, row: int, states, values) -> None:
+def _numbers(ax: Axes, row: int, states, values, columns: float) -> None:
+    """The values of one row of cells, of which `columns` share the width of the picture; none if they do not fit."""
+    if len(str(int(values.abs().max()))) * DIGIT + 2 > PANELS / columns:
+        return
     for column, (state, value) in enumerate(zip(states.tolist(), values.tolist(), strict=True)):
         _write(ax, column, row, value, INK[state])
 
@@ -157,9 +159,10 @@ def _select(axes: list[Axes], seen: Observation, vectors: list[str], field: str,
         return _frame(axes[0], row, vectors.index(field))
     size = seen.setup.page_size
     token, page = (column * size, column) if field == "real_page_table" else (column, column // size)
-    _frame(axes[1], token, row)
-    _frame(axes[2], page, row)
     _frame(axes[0], row, vectors.index("nsa_seqlens_expanded"))
+    if seen.setup.width <= MOST_LINES:  # narrower cells would be all frame
+        _frame(axes[1], token, row)
+        _frame(axes[2], page, row)
 
 
 def _frame(ax: Axes, x: int, y: int) -> None:

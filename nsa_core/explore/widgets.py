@@ -135,7 +135,7 @@ class Explorer(W.VBox):
         parts = {"The batch": [self.controls[name] for name in BATCH] + list(self.buttons.values()),
                  "The capture": [self.controls[name] for name in CAPTURE],
                  "Look at": [self.controls[name] for name in LOOK]}  # fmt: skip
-        widths = {"The batch": 300, "The capture": 210, "Look at": 210}  # eight lengths need the room
+        widths = {"The batch": 265, "The capture": 240, "Look at": 240}  # side by side on a screen of 1280
         columns = [W.VBox([W.HTML(f"<b>{title}</b>"), *part], layout=_column(widths[title]))
                    for title, part in parts.items()]  # fmt: skip
         return W.HBox(columns, layout=W.Layout(flex_flow="row wrap", width="100%"))
@@ -174,7 +174,7 @@ def _same_batch(one: Inputs, other: Inputs) -> bool:
     return one.lengths == other.lengths and (one.accepts or other.accepts) == other.accepts
 
 
-STYLE = {"description_width": "95px"}
+STYLE = {"description_width": "98px"}
 FULL = {"width": "98%"}
 
 

@@ -44,7 +44,8 @@ def summary(seen: Observation, step: int) -> str:
 def _wrote(seen: Observation) -> str:
     setup, report, cells = seen.setup, seen.backend.last_replay, seen.cells_written()
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.paths.items())
-    corner = "" if report.columns is None else f", rows [:{report.rows}] and columns [:{report.columns}] of each table"
+    known = report.columns is not None  # on the host; a live-prefix strategy need not know it
+    corner = f", rows [:{report.rows}] and columns [:{report.columns}] of page_table_1" if known else ""
     asked = f"{setup.mode.name}, {len(seen.inputs[-1].lengths)} of {_count(setup.bs, 'captured request')}"
     contract = strategies()[setup.strategy].contract
     return (f"Replay {len(seen.inputs)} ({asked}, strategy {setup.strategy}, contract {contract}) wrote {cells} cells"

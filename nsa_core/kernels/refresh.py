@@ -140,8 +140,8 @@ def _write_schedule(
 
 @triton.jit
 def _write_tables(
-    tables, num_tables, slots, length, first_row, rows, group, split, splits, PAGE_SIZE: tl.constexpr,
-    PAGES: tl.constexpr, REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr,
+    tables, num_tables, req_to_token, first_slot, length, first_row, rows, group, split, splits,
+    PAGE_SIZE: tl.constexpr, PAGES: tl.constexpr, REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
     """A request's slots, up to its length, into LINES of the lines it has: one per row and table."""
     line = group * LINES + tl.arange(0, LINES)
@@ -151,6 +151,7 @@ def _write_tables(
     page_table_1 += row * tl.load(table + 1, mask=there, other=0)
     real_page_table = tl.load(table + 2, mask=there, other=0).to(tl.pointer_type(tl.int32))
     real_page_table += row * tl.load(table + 3, mask=there, other=0)
+    slots = req_to_token + first_slot
     if ALIGNED:
         page_table_1, slots = tl.multiple_of(page_table_1, [16]), tl.multiple_of(slots, 16)
     for first in range(split * COLUMNS, length, splits * COLUMNS):
@@ -187,8 +188,8 @@ def refresh(
 
     addresses: int64, a row of six per step that has vectors of its own, the addresses of VECTOR_FIELDS; then a row of
         four per page table: page_table_1, its row stride, real_page_table, its row stride.
-    Step i attends to STEP_OFFSET * (i + 1) tokens beyond `seq_lens`, in target verify to d more. Tables are those of the
-    longest step, so steps may share them.
+    Step i attends to STEP_OFFSET * (i + 1) tokens beyond `seq_lens`, in target verify to d more. Tables are those
+    of the longest step, so steps may share them.
     """
     program = tl.program_id(0)
     drafted = DRAFTS if MODE == 1 else 0
@@ -207,8 +208,8 @@ def refresh(
         split = program // groups // bs  # slowest, so that programs past every length start last
         length = tl.minimum(tl.load(seq_lens + request).to(tl.int32) + drafted + STEP_OFFSET * num_steps, width)
         rows = _rows_of(accept_length, request, request < bs, MODE, DRAFTS)
-        slots = req_to_token + tl.load(req_pool_indices + request).to(tl.int64) * slots_stride
+        first_slot = tl.load(req_pool_indices + request).to(tl.int64) * slots_stride
         if split * COLUMNS < length and group * LINES < num_tables * rows:
             first_row = _first_row_of(accept_length, request, MODE, DRAFTS).to(tl.int64)
-            _write_tables(addresses + num_vectors * 6, num_tables, slots, length, first_row, rows, group, split, splits,
-                          PAGE_SIZE, PAGES, REAL_TABLE, ALIGNED)  # fmt: skip
+            _write_tables(addresses + num_vectors * 6, num_tables, req_to_token, first_slot, length, first_row, rows,
+                          group, split, splits, PAGE_SIZE, PAGES, REAL_TABLE, ALIGNED)  # fmt: skip

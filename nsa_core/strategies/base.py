@@ -71,6 +71,9 @@ class Strategy:
 
     def __init__(self, captured: Captured) -> None:
         self.captured = captured
+        # Steps that a failed replay left behind: the first may mix two batches, later ones hold the batch before.
+        # Set when writing begins, so a replay that fails earlier leaves it, and the buffers, as they were.
+        self.torn = range(0)
 
     def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
         """The same replay again, for tensors whose contents may have changed; None where the host must look at them."""
@@ -88,11 +91,21 @@ class PlanStrategy(Strategy):
         used = self._extent(batch)
         values = self._compute(batch, used, range(len(self.captured.sets)))
         plans = [copy_plan(s, v, self.captured.mode) for s, v in zip(self.captured.sets, values, strict=True)]
-        return ReplayReport(self.name, used.rows, used.columns, used.host_reads, self.execute(plans))
+        self.torn = range(len(self.captured.sets))
+        paths = self.execute(plans)
+        self.torn = range(0)
+        return ReplayReport(self.name, used.rows, used.columns, used.host_reads, paths)
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
         """Run one plan per step; returns how many operations of each kind that took."""
         raise NotImplementedError(f"{type(self).__name__}.execute")
+
+    def _copy_step(self, step: int, plan: CopyPlan) -> None:
+        """One `.copy_()` per pair of one step, steps in order."""
+        self.torn = range(step, len(self.captured.sets))
+        for dst, src in plan:
+            dst.copy_(src)
+        self.torn = range(step + 1, len(self.captured.sets))
 
     def _extent(self, batch: ReplayBatch) -> Extent:
         c = self.captured

@@ -9,7 +9,6 @@ class Copy(PlanStrategy):
     standing = "default: kept by the record's decision"
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
-        for plan in plans:
-            for dst, src in plan:
-                dst.copy_(src)
+        for step, plan in enumerate(plans):
+            self._copy_step(step, plan)
         return {"copy_": sum(map(len, plans))}

@@ -13,7 +13,7 @@ class Eager(PlanStrategy):
         copies, used = 0, self._extent(batch)
         for step, captured in enumerate(self.captured.sets):
             plan = copy_plan(captured, self._compute(batch, used, [step])[0], self.captured.mode)
-            for dst, src in plan:
-                dst.copy_(src)
+            self._copy_step(step, plan)
             copies += len(plan)
+        self.torn = range(0)
         return ReplayReport(self.name, used.rows, used.columns, used.host_reads, {"copy_": copies})

@@ -45,7 +45,10 @@ class Fused(Strategy):
         self._report = ReplayReport(self.name, paths={"launch": 1})
 
     def replay(self, batch: ReplayBatch) -> ReplayReport:
-        self.launch(batch)
+        launch = self._bind(batch)
+        self.torn = range(len(self.captured.sets))
+        launch()
+        self.torn = range(0)
         return self._report
 
     def launch(self, batch: ReplayBatch) -> None:
@@ -56,6 +59,7 @@ class Fused(Strategy):
         return self._bind(batch)
 
     def _bind(self, batch: ReplayBatch) -> Callable[[], object]:
+        _require_contiguous(batch)
         lengths, pool_rows, *accepts = self._read(batch)
         accept_length = accepts[0] if accepts else lengths  # never read outside draft extend
         return partial(
@@ -63,13 +67,21 @@ class Fused(Strategy):
             *self._sizes, **self._constants,
         )  # fmt: skip
 
-    def addresses(self, batch: ReplayBatch) -> tuple[tuple[int, torch.dtype], ...]:
-        """What a recorded launch would read: the address and type of every input."""
-        return tuple((tensor.data_ptr(), tensor.dtype) for tensor in self._read(batch))
+    def addresses(self, batch: ReplayBatch) -> tuple[tuple[int, torch.dtype, tuple[int, ...]], ...]:
+        """What a recorded launch would read: the address, type and stride of every input."""
+        return tuple((tensor.data_ptr(), tensor.dtype, tensor.stride()) for tensor in self._read(batch))
 
     def _read(self, batch: ReplayBatch) -> tuple[torch.Tensor, ...]:
         tensors = (batch.seq_lens, batch.req_pool_indices)
         return (*tensors, batch.accept_length) if self.captured.mode.is_draft_extend() else tensors
+
+
+def _require_contiguous(batch: ReplayBatch) -> None:
+    for name in ("seq_lens", "req_pool_indices", "accept_length"):
+        tensor = getattr(batch, name)
+        if tensor is not None and not tensor.is_contiguous():
+            raise ValueError(f"{name} has stride {tensor.stride(0)}; a kernel reads it by address, so it must be "
+                             "contiguous: pass .contiguous(), or use a strategy with the exact contract")
 
 
 def _vector_rows(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:

@@ -36,7 +36,9 @@ class Graph(Fused):
         if not recorded:
             for dst, src in zip(self._read(self.inputs), self._read(batch), strict=True):
                 dst.copy_(src)
+        self.torn = range(len(self.captured.sets))
         self._graph.replay()
+        self.torn = range(0)
         return self._report if recorded else self._report_copied
 
     def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:

@@ -20,6 +20,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PLAYWRIGHT = importlib.util.find_spec("playwright")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+WIDTHS, HEIGHT = (1280, 1920), 1700
 START_S, CELLS_S, CHANGE_S = 60, 120, 30
 # No news over the page; a tall viewport keeps Lab from taking cells out of the page that are off the screen.
 SETTINGS = '{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}'
@@ -113,15 +114,15 @@ def stop(server):
         server.wait()
 
 
-@pytest.fixture(params=[1280, 1920], ids=lambda width: f"{width}px")
-def page(lab, request):
+@pytest.fixture
+def page(lab):
     """A browser tab on 01_decode with all cells run; it must close without an error of the page."""
     from playwright.sync_api import sync_playwright
 
     errors = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        tab = browser.new_page(viewport={"width": request.param, "height": 1600})
+        tab = browser.new_page(viewport={"width": WIDTHS[0], "height": HEIGHT})
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(f"{lab}/lab/tree/01_decode.ipynb?reset")
         tab.wait_for_selector(".jp-OutputArea-output img", timeout=START_S * 1000)  # stored pictures, before any run
@@ -141,18 +142,24 @@ def artefacts(tmp_path):
     return folder
 
 
+def photograph(page, folder, moment):
+    """The explorer as readers with a small and with a large screen see it."""
+    for width in reversed(WIDTHS):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        page.wait_for_timeout(500)  # Lab lays the page out again
+        page.locator("[role=status]").first.scroll_into_view_if_needed()
+        page.screenshot(path=folder / f"decode_{width}_{moment}.png")
+
+
 def test_a_key_moves_a_slider_and_picture_and_words_follow(page, artefacts):
     page.wait_for_function(SAYS, arg="8 of 8 captured requests", timeout=CELLS_S * 1000)
-    width, picture = page.viewport_size["width"], page.locator("img.widget-image").first
-    picture.scroll_into_view_if_needed()
-    before = picture.get_attribute("src")
-    slider = page.locator(".widget-slider", has_text="requests").first
-    slider.scroll_into_view_if_needed()
-    page.screenshot(path=artefacts / f"decode_{width}_before.png")
-    handle = slider.locator(".noUi-handle")
+    before = page.locator("img.widget-image").first.get_attribute("src")
+    page.locator("[role=status]").first.scroll_into_view_if_needed()
+    photograph(page, artefacts, "before")
+    handle = page.locator(".widget-slider", has_text="requests").first.locator(".noUi-handle")
     handle.focus()
     handle.press("ArrowLeft")
     page.wait_for_function(SAYS, arg="7 of 8 captured requests", timeout=CHANGE_S * 1000)
     page.wait_for_function(PICTURE_IS_NOT, arg=before, timeout=CHANGE_S * 1000)
-    page.screenshot(path=artefacts / f"decode_{width}_after.png")
+    photograph(page, artefacts, "after")
     assert "Replay 3" in page.locator("[role=status]").first.text_content()

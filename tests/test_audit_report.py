@@ -1,0 +1,251 @@
+"""What can be handed to an audit, what comes back, and what does it leave behind?"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from batches import DECODE, EXTEND, IDLE, VERIFY, Requests, each_mode, token_table
+from mutants import BS, strided_set
+
+import nsa_core as nsa
+from nsa_core.__main__ import main
+from nsa_core.audit import KINDS, Finding, audit
+from nsa_core.paged_mqa import RELEASES, schedule_paged_mqa
+
+CONFIG = nsa.NSAConfig(page_size=16, index_topk=48, num_draft_tokens=3, paged_mqa_num_sms=5)
+
+
+def backend_for(mode, config=CONFIG, steps=2, bs=2):
+    backend = nsa.MultiStepBackend(config, token_table(5, 130, config.page_size), steps)
+    return backend, backend.capture(bs, mode)
+
+
+def audited(backend, sets, mode=DECODE, refresh=None, **options):
+    refresh = refresh or (lambda batch: backend.replay(batch, mode))
+    return audit(refresh, sets, backend.config, backend.req_to_token, mode, **options)
+
+
+def test_a_clean_report_says_what_was_looked_at():
+    report = audited(*backend_for(DECODE))
+    assert report.ok and report.findings == [] and report.kinds == set()
+    looked_at = f"{report.batches} batches x 2 steps x 10 fields, DECODE, contract 'live prefix'"
+    assert report.batches > 30 and str(report).startswith(f"clean: {looked_at}")
+    assert "not looked at: synchronisation and memory: no CUDA device" in str(report)
+
+
+def test_a_finding_says_kind_field_step_cell_and_batch():
+    backend, sets = backend_for(DECODE)
+
+    def refresh(batch):
+        backend.replay(batch, DECODE)
+        sets[1].real_page_table[1, 0] += 1
+
+    (finding,) = [f for f in audited(backend, sets, refresh=refresh).findings if f.kind == "wrong"]
+    assert (finding.field, finding.step, finding.after) == ("real_page_table", 1, None)
+    assert "real_page_table[1, 0] is " in finding.message and "\n" not in finding.message
+    assert finding.batch.seq_lens.tolist() == [1, 1] and finding.seen > 10
+
+
+def test_steps_with_the_same_fault_share_a_line_of_the_table():
+    backend, sets = backend_for(DECODE, steps=3)
+    report = audited(backend, sets, refresh=lambda batch: None)
+    (line,) = [line for line in str(report).splitlines() if " page_table_1 " in line]
+    assert line.startswith("not refreshed")
+    assert " 0-2 " in line and "kept the poison and should be" in line
+    assert len(report.findings) == 3 * 8 and {f.kind for f in report.findings} == {"not refreshed"}
+
+
+def test_every_kind_is_explained():
+    assert all(explained and kind == kind.lower() for kind, explained in KINDS.items())
+    assert set(Finding.__dataclass_fields__) >= {"kind", "field", "step", "message", "batch"}
+
+
+# Captured sets of an engine.
+
+
+def engine_set(captured, **changes):
+    fields = {name.replace("nsa_", "dsa_", 1): getattr(captured, name) for name in vars(captured)}
+    return SimpleNamespace(**fields | changes)
+
+
+def test_sets_of_an_engine_with_its_own_spelling():
+    backend, sets = backend_for(VERIFY)
+    assert audited(backend, [engine_set(s) for s in sets], VERIFY).ok
+    stale = audited(backend, [engine_set(s) for s in sets], VERIFY, refresh=lambda batch: None)
+    assert "nsa_seqlens_expanded" in {f.field for f in stale.findings}
+
+
+def test_a_schedule_counts_even_if_the_config_does_not_ask_for_one():
+    config = nsa.NSAConfig(page_size=16)
+    backend, sets = backend_for(DECODE, config)
+    held = [engine_set(s, paged_mqa_schedule_metadata=torch.zeros(6, 2, dtype=torch.int32)) for s in sets]
+    report = audited(backend, held)
+    assert {(f.kind, f.field) for f in report.findings} == {("not refreshed", "paged_mqa_schedule_metadata")}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_schedule_of_either_release_is_right(release):
+    backend, sets = backend_for(VERIFY)
+
+    def refresh(batch):
+        backend.replay(batch, VERIFY)
+        for captured in sets:
+            captured.paged_mqa_schedule_metadata.copy_(
+                schedule_paged_mqa(captured.nsa_seqlens_expanded, 5, release=release)
+            )
+
+    assert audited(backend, sets, VERIFY, refresh).ok
+
+
+def test_constants_that_are_wrong_from_the_start():
+    backend, sets = backend_for(EXTEND)
+    sets[1].cu_seqlens_q[3] = 7
+    (finding,) = audited(backend, sets, EXTEND).findings
+    assert (finding.kind, finding.field, finding.step) == ("wrong", "cu_seqlens_q", 1)
+    assert "cu_seqlens_q[3] is 7 and should be 3" in finding.message
+
+
+def test_too_few_rows_end_the_audit_with_that_finding():
+    backend, sets = backend_for(VERIFY)
+    report = audited(backend, [engine_set(sets[0], page_table_1=sets[0].page_table_1[:5])], VERIFY)
+    assert [(f.kind, f.field) for f in report.findings] == [("too small", "page_table_1")]
+    assert report.batches == 0 and "has shape [5, 130], needs [6, 130]" in str(report)
+
+
+def test_a_captured_field_that_is_the_callers_tensor():
+    backend, sets = backend_for(DECODE)
+    lengths = torch.tensor([3, 4], dtype=torch.int32)
+    held = [engine_set(s, cache_seqlens_int32=lengths, dsa_seqlens_expanded=lengths) for s in sets]
+    batch = nsa.ReplayBatch(lengths, torch.tensor([0, 1]))
+    report = audited(backend, held, batches=[batch])
+    assert {f.field for f in report.findings if f.kind == "aliases an input"} >= {"cache_seqlens_int32"}
+    assert lengths.tolist() == [3, 4]
+
+
+# Batches.
+
+
+def test_given_batches_are_the_ones_refreshed_with():
+    backend, sets = backend_for(DECODE)
+    batches, seen = [Requests((n, 9), (0, 1), ()).batch(DECODE) for n in (5, 70)], []
+
+    def refresh(batch):
+        seen.append(batch)
+        backend.replay(batch, DECODE)
+
+    assert audited(backend, sets, refresh=refresh, batches=batches).ok
+    assert [seen[0] is batches[0], seen[1] is batches[1]] == [True, True]
+
+
+def test_given_batches_may_be_smaller_than_the_buffers():
+    backend = nsa.MultiStepBackend(CONFIG, token_table(5, 130, 16), 2)
+    sets = [strided_set(CONFIG, DECODE, 130, gap=0) for _ in range(2)]
+    backend.adopt(2, DECODE, sets)
+    batches = [Requests((n, 9), (0, 1), ()).batch(DECODE) for n in (5, 70)]
+    assert sets[0].cache_seqlens_int32.shape == (BS,)
+    assert audited(backend, sets, batches=batches, contract="exact").ok
+
+
+def test_an_idle_rank_is_audited_like_decode():
+    backend, sets = backend_for(DECODE)
+    assert audited(backend, sets, IDLE).ok
+
+
+def test_between_is_called_before_every_refresh():
+    backend, sets = backend_for(DECODE)
+    calls = []
+    report = audited(backend, sets, between=lambda: calls.append("between"),
+                     refresh=lambda batch: calls.append("refresh") or backend.replay(batch, DECODE))  # fmt: skip
+    assert report.ok and calls[:4] == ["between", "refresh"] * 2
+
+
+@each_mode
+def test_a_refresh_that_reads_what_it_is_to_write_is_found(mode):
+    """Adding up in place relies on the old contents; a poisoned cell shows it."""
+    backend, sets = backend_for(mode)
+
+    def refresh(batch):
+        before = sets[0].cu_seqlens_k.clone()
+        backend.replay(batch, mode)
+        sets[0].cu_seqlens_k.copy_((sets[0].cu_seqlens_k + before) // 2)
+
+    assert "wrong" in audited(backend, sets, mode, refresh).kinds
+
+
+def test_what_surrounds_the_fields_and_the_token_table_come_back_as_they_were():
+    backend = nsa.MultiStepBackend(CONFIG, token_table(5, 130, 16), 1)
+    wide = torch.arange(4 * 200, dtype=torch.int32).view(4, 200)
+    held, table, before = strided_set(CONFIG, DECODE, 130, gap=7), backend.req_to_token.clone(), wide.clone()
+    held.page_table_1 = wide[:, 20:150]
+    backend.adopt(BS, DECODE, [held])
+    assert audited(backend, [held]).ok
+    assert torch.equal(backend.req_to_token, table)
+    assert torch.equal(wide[:, :20], before[:, :20]) and torch.equal(wide[:, 150:], before[:, 150:])
+
+
+def test_a_refresh_that_writes_to_the_token_table_is_told():
+    backend, sets = backend_for(DECODE)
+
+    def refresh(batch):
+        backend.replay(batch, DECODE)
+        backend.req_to_token[4, 3] += 1
+
+    (finding,) = [f for f in audited(backend, sets, refresh=refresh).findings if f.kind == "input changed"]
+    assert finding.field == "req_to_token" and "rows [4]" in finding.message
+
+
+def test_a_field_that_is_gone_has_moved():
+    backend, sets = backend_for(DECODE)
+
+    def refresh(batch):
+        backend.replay(batch, DECODE)
+        held[1].real_page_table = None
+
+    held = [engine_set(captured) for captured in sets]
+    (finding,) = audited(backend, held, refresh=refresh).findings
+    assert (finding.kind, finding.field, finding.step) == ("moved", "real_page_table", 1) and "is gone" in str(finding)
+
+
+REFUSED = {
+    "no sets": (ValueError, {"captured_sets": []}, "captured_sets is empty"),
+    "no mode": (TypeError, {"mode": "decode"}, "ForwardMode"),
+    "no contract": (ValueError, {"contract": "loose"}, "contract.*'loose'"),
+    "no batches": (ValueError, {"batches": []}, "batches"),
+    "two sizes": (ValueError, {"batches": [Requests((1,) * n, (0,) * n, ()).batch(DECODE) for n in (1, 2)]}, "sizes"),
+    "a field missing": (ValueError, {"captured_sets": [SimpleNamespace()]}, "cache_seqlens_int32 is missing"),
+    "no tensor": (TypeError, {"captured_sets": [SimpleNamespace(cache_seqlens_int32=[1])]}, "cache_seqlens_int32"),
+    "no room": (ValueError, {"req_to_token": token_table(2, 3, 1), "mode": VERIFY}, "no room"),
+}
+
+
+@pytest.mark.parametrize("error, change, says", list(REFUSED.values()), ids=list(REFUSED))
+def test_what_cannot_be_audited_is_refused_by_name(error, change, says):
+    backend, sets = backend_for(change.get("mode") if change.get("mode") is VERIFY else DECODE)
+    given = {"refresh": lambda batch: None, "captured_sets": sets, "config": CONFIG,
+             "req_to_token": backend.req_to_token, "mode": DECODE}  # fmt: skip
+    with pytest.raises(error, match=says):
+        audit(**given | change)
+
+
+# The command.
+
+
+def test_the_command_is_clean_here_and_says_so(capsys):
+    assert main(["audit", "--strategy", "copy", "--strategy", "shared", "--page-size", "64", "--steps", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * 3 and all(line.endswith("clean") for line in lines[1:])
+
+
+def test_the_command_fails_when_something_was_found(capsys, monkeypatch):
+    copy = nsa.strategies.__globals__["REGISTRY"]["copy"]
+    monkeypatch.setattr(copy, "execute", lambda self, plans: {})
+    assert main(["audit", "--device", "cpu", "--strategy", "copy", "--page-size", "64", "--steps", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "findings" in out and "copy, DECODE, 64, 1" in out and "kept the poison" in out
+
+
+def test_the_command_tells_what_it_cannot_run(capsys):
+    assert main(["audit", "--device", "cpu", "--strategy", "graph"]) == 2
+    assert "cannot run: a CUDA graph needs an NVIDIA GPU" in capsys.readouterr().out
+    assert main(["audit", "--device", "cpu", "--strategy", "best"]) == 2
+    assert "not known; there are eager, copy" in capsys.readouterr().out

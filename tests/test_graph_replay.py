@@ -1,0 +1,137 @@
+"""The refresh recorded in CUDA graphs: in one of its own, and inside the caller's."""
+
+import pytest
+import torch
+from batches import DECODE, EXTEND, VERIFY
+from device import DEVICE
+from test_fused_refresh import assert_live, batch_of, each_mode, table
+
+import nsa_core as nsa
+
+CONFIG = nsa.NSAConfig(page_size=16, index_topk=48, num_draft_tokens=3, paged_mqa_num_sms=5)
+
+
+def backend_for(strategy="graph", steps=3):
+    return nsa.MultiStepBackend(CONFIG, table(4, 256), steps, strategy=strategy)
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="says what a machine without a GPU says")
+@pytest.mark.parametrize("strategy", ["graph", "shared+graph"])
+def test_without_a_gpu_the_error_says_what_is_needed_and_what_works(strategy):
+    with pytest.raises(RuntimeError, match="CUDA graph needs an NVIDIA GPU.*'fused'"):
+        backend_for(strategy)
+    assert not nsa.strategies("cpu")[strategy].available
+
+
+def test_inputs_are_refused_where_nothing_records_them():
+    backend = backend_for("copy")
+    with pytest.raises(ValueError, match="inputs were given.*'copy' records none"):
+        backend.capture(2, DECODE, inputs=batch_of([4, 5], 3))
+    backend.capture(2, DECODE)
+    with pytest.raises(RuntimeError, match="'copy' records no inputs"):
+        backend.inputs(2, DECODE)
+
+
+@pytest.mark.cuda
+@each_mode
+@pytest.mark.parametrize("strategy", ["graph", "shared+graph"])
+def test_a_batch_of_other_tensors_is_copied_in_and_the_report_says_so(strategy, mode):
+    backend = backend_for(strategy)
+    backend.capture(4, mode)
+    for seed, lengths in enumerate(([200, 3, 64, 65], [9, 100, 1, 250], [5, 5, 5, 5])):
+        batch = batch_of(lengths, 3, seed)
+        report = backend.replay(batch, mode)
+        assert report.inputs_copied and report.paths["graph"] == 1
+        assert_live(backend, batch, mode)
+
+
+@pytest.mark.cuda
+@each_mode
+def test_writing_into_the_recorded_inputs_makes_a_replay_one_graph_launch(mode):
+    backend = backend_for()
+    backend.capture(4, mode)
+    inputs = backend.inputs(4, mode)
+    for seed, lengths in enumerate(([200, 3, 64, 65], [9, 100, 1, 250])):
+        new = batch_of(lengths, 3, seed)
+        inputs.seq_lens.copy_(new.seq_lens)
+        inputs.req_pool_indices.copy_(new.req_pool_indices)
+        if mode is EXTEND:
+            inputs.accept_length.copy_(new.accept_length)
+        for _ in range(2):  # the second takes the short cut for a batch object seen before
+            report = backend.replay(inputs, mode)
+            assert not report.inputs_copied and report.paths == {"graph": 1}
+        assert_live(backend, new, mode)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_the_engines_own_tensors_can_be_the_recorded_inputs(dtype):
+    own = nsa.ReplayBatch(*(torch.full((2,), garbage, dtype=dtype, device=DEVICE) for garbage in (-1, 9999)))
+    backend = backend_for()
+    backend.capture(2, DECODE, inputs=own)  # their contents are nothing yet, and are not read
+    own.seq_lens.copy_(torch.tensor([7, 130]))
+    own.req_pool_indices.copy_(torch.tensor([2, 1]))
+    assert not backend.replay(own, DECODE).inputs_copied
+    assert_live(backend, own, DECODE)
+    again = backend.capture(2, DECODE, inputs=own)
+    assert again is backend.sets(2, DECODE)
+    with pytest.raises(ValueError, match="captured already and reads other tensors"):
+        backend.capture(2, DECODE, inputs=batch_of([1, 1], 3))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("strategy", ["fused", "graph"])
+def test_a_consumer_graph_refreshes_its_own_metadata(strategy):
+    backend, batch = backend_for(strategy), batch_of([5, 9], 3)
+    captured = backend.capture(2, VERIFY)[1]
+    out = torch.zeros(2, dtype=torch.int64, device=DEVICE)
+    backend.refresh(batch, VERIFY)  # compiles outside the capture
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        backend.refresh(batch, VERIFY)
+        out.copy_(captured.cu_seqlens_k[1:] + captured.page_table_1[::3, 4])
+    seen = []
+    for lengths in ([5, 9], [100, 200], [17, 3]):
+        batch.seq_lens.copy_(torch.tensor(lengths))
+        backend.check_inputs(batch, VERIFY)
+        graph.replay()
+        assert_live(backend, batch, VERIFY)
+        seen.append(out.tolist())
+    first = torch.tensor([[5, 9], [100, 200], [17, 3]]) + 3
+    slots = backend.req_to_token[batch.req_pool_indices, 4].cpu()
+    assert seen == (first.cumsum(1) + slots).tolist()
+
+
+@pytest.mark.cuda
+def test_other_tensors_than_the_recorded_are_refused_by_name_and_address():
+    backend, batch = backend_for("fused"), batch_of([5, 9], 3)
+    backend.capture(2, DECODE)
+    backend.refresh(batch, DECODE)
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        backend.refresh(batch, DECODE)
+    moved = nsa.ReplayBatch(batch.seq_lens.clone(), batch.req_pool_indices)
+    now, was = (hex(b.seq_lens.data_ptr()) for b in (moved, batch))
+    for call in (backend.check_inputs, backend.refresh):
+        with pytest.raises(ValueError, match=f"seq_lens.*{now}.*{was}"):
+            call(moved, DECODE)
+    backend.refresh(batch, DECODE)
+
+
+@pytest.mark.cuda
+@pytest.mark.soak
+def test_a_million_graph_replays_leave_memory_flat_and_metadata_right():
+    backend = backend_for()
+    backend.capture(4, DECODE)
+    inputs = backend.inputs(4, DECODE)
+    inputs.req_pool_indices.copy_(torch.arange(4))
+    before = torch.cuda.memory_allocated()
+    for i in range(1_000_000):
+        if i % 50_000 == 0:
+            inputs.seq_lens.copy_(torch.tensor([1 + i % 250, 7, 64, 250 - i % 200]))
+            backend.replay(inputs, DECODE)
+            assert_live(backend, inputs, DECODE)
+            before = before if i else torch.cuda.memory_allocated()
+        backend.replay(inputs, DECODE)
+    torch.cuda.synchronize()
+    assert_live(backend, inputs, DECODE)
+    assert torch.cuda.memory_allocated() == before
