@@ -36,7 +36,7 @@ def audit(
     captured_sets: one object per draft step with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`).
         Their cells are poisoned and overwritten: audit before serving, not beside it. A set that has a
         `paged_mqa_schedule_metadata` must keep it in step with `nsa_seqlens_expanded`.
-    req_to_token: two of its rows change places for one batch, and return.
+    req_to_token: for one batch the rows of its requests change places, and return.
     batches: instead of the default sequence; all of one size, the captured one. Else `cache_seqlens_int32` tells it.
     contract: "live prefix": each row must be right up to its own length, and a refresh may write any captured row
         and all of `req_to_token`'s columns. "exact": it may write rows [:E] and columns [:L] only. Under both,

@@ -71,8 +71,8 @@ def handled(run: Run, case: Case) -> Iterator[Finding]:
     batch, seen = case.batch(run.req_to_token.device), {}
     with Outcome() as outcome, _watching(seen):
         run.refresh(batch)
-    for error, place in seen.values():
-        if error is not outcome.error and not _is_idiom(error) and not _is_library(place):
+    for error, place in seen.values() if outcome.error is None else ():
+        if not isinstance(error, _IDIOMS) and not _is_library(place):
             where = f"{Path(place.f_code.co_filename).name}, {place.f_code.co_name}"
             yield Finding("error swallowed", "", None, f"{type(error).__name__}: {error}, handled in {where}")
 
@@ -80,11 +80,8 @@ def handled(run: Run, case: Case) -> Iterator[Finding]:
 _IDIOMS = (StopIteration, GeneratorExit, KeyError, IndexError)  # ends of loops and cache look-ups
 
 
-def _is_idiom(error: BaseException) -> bool:
-    return isinstance(error, _IDIOMS)
-
-
 def _is_library(frame) -> bool:
+    """Whether a frame belongs to torch, triton or the standard library, which use errors as answers."""
     path = Path(frame.f_code.co_filename)
     standard = Path(sysconfig.get_paths()["stdlib"])
     libraries = [Path(torch.__file__).parent, Path(torch.__file__).parent.parent / "triton"]
