@@ -39,6 +39,7 @@ check: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/refresh.py
+	$(BIN)/python notebooks/figures.py
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info

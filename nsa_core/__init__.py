@@ -1,5 +1,6 @@
 """Replay metadata for native sparse attention: compute it once, refresh every captured draft step."""
 
+from .audit import audit
 from .batch import ReplayBatch
 from .config import NSAConfig
 from .flashmla import schedule_flashmla
@@ -21,6 +22,7 @@ __all__ = [
     "NSAMetadata",
     "PrecomputedMetadata",
     "ReplayBatch",
+    "audit",
     "copy_plan",
     "precompute",
     "schedule_flashmla",

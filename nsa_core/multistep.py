@@ -129,8 +129,9 @@ class MultiStepBackend:
     def torn(self) -> tuple[int, ...]:
         """Steps that a failed replay left behind, of the set captured, adopted or replayed last.
 
-        The first of them may mix two batches; later ones hold the batch before, earlier ones the new one. Replay again
-        before a graph reads them: whatever batch it is given, a replay that returns leaves none.
+        Each of them may hold the batch before or mix two batches; the other steps hold the new one. None after an
+        error that came before the first write: every step then holds what it held. Replay again before a graph reads
+        a torn step; whatever its batch, a replay that returns leaves none.
         """
         return () if self._current is None else tuple(self._current.torn)
 

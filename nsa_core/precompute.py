@@ -118,7 +118,7 @@ def _cumulative(lengths: torch.Tensor) -> torch.Tensor:
 
 def _dense_schedule(config: NSAConfig, attended: torch.Tensor) -> NSAFlashMLAMetadata | None:
     # The sparse schedule is missing on purpose: it does not depend on lengths, so capture writes it once.
-    if not config.flashmla_dense:
+    if not config.flashmla_dense or attended.shape[0] == 0:
         return None
     return schedule_flashmla(attended, config.flashmla_num_sm_parts)
 

@@ -151,7 +151,9 @@ class BatchedStrided(_TritonCopies):
         return True
 
     def launch(self, taken: list[CopyDescriptor]) -> int:
-        table = torch.tensor([d.row() for d in taken], device=taken[0].dst.device)
+        device = taken[0].dst.device
+        # from pinned memory, because a copy to a GPU from any other waits for everything before it
+        table = torch.tensor([d.row() for d in taken], pin_memory=device.type == "cuda").to(device, non_blocking=True)
         self._kernels.copy_described[(self._blocks(taken), len(taken))](table, BLOCK=self._kernels.BLOCK)
         return 1
 

@@ -41,13 +41,14 @@ class Fused(Strategy):
         self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)
         self._sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width,
                        captured.req_to_token.stride(0))  # fmt: skip
-        self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups,)
+        self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups, 1, 1)
+        self._num_warps, self._compiled = refresh.NUM_WARPS, None
         self._report = ReplayReport(self.name, paths={"launch": 1})
 
     def replay(self, batch: ReplayBatch) -> ReplayReport:
         launch = self._bind(batch)
         self.torn = range(len(self.captured.sets))
-        launch()
+        self._compiled = launch()
         self.torn = range(0)
         return self._report
 
@@ -56,16 +57,19 @@ class Fused(Strategy):
         self._bind(batch)()
 
     def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
-        return self._bind(batch)
+        """The kernel compiled for this batch's types, launched without asking Triton again which one that is."""
+        if self._compiled is None:  # interpreted
+            return self._bind(batch)
+        return partial(self._compiled[self._grid], *self._arguments(batch), *self._constants.values())
 
     def _bind(self, batch: ReplayBatch) -> Callable[[], object]:
         _require_contiguous(batch)
+        return partial(self._kernel[self._grid], *self._arguments(batch), **self._constants, num_warps=self._num_warps)
+
+    def _arguments(self, batch: ReplayBatch) -> tuple[torch.Tensor | int, ...]:
         lengths, pool_rows, *accepts = self._read(batch)
         accept_length = accepts[0] if accepts else lengths  # never read outside draft extend
-        return partial(
-            self._kernel[self._grid], lengths, pool_rows, accept_length, self.captured.req_to_token, self._addresses,
-            *self._sizes, **self._constants,
-        )  # fmt: skip
+        return (lengths, pool_rows, accept_length, self.captured.req_to_token, self._addresses, *self._sizes)
 
     def addresses(self, batch: ReplayBatch) -> tuple[tuple[int, torch.dtype, tuple[int, ...]], ...]:
         """What a recorded launch would read: the address, type and stride of every input."""
@@ -101,7 +105,7 @@ def _unique(rows: list[list[int]]) -> list[list[int]]:
 
 
 def _constants(c: Captured, refresh) -> dict[str, int | bool]:
-    """What the kernel is compiled for: the mode and the model's constants, no size of a batch."""
+    """What the kernel is compiled for, in its order: the mode and the model's constants, no size of a batch."""
     rows, sms = c.config.rows_per_request(c.mode), c.config.paged_mqa_num_sms or 0
     return dict(
         MODE=refresh.MODES[c.mode.value], DRAFTS=rows, ROWS=_power_of_two(rows), PAGE_SIZE=c.config.page_size,
@@ -109,7 +113,6 @@ def _constants(c: Captured, refresh) -> dict[str, int | bool]:
         STEP_OFFSET=c.config.step_offset, NUM_SMS=sms, SMS=_power_of_two(sms + 1),
         REAL_TABLE=any(s.page_table_1.data_ptr() != s.real_page_table.data_ptr() for s in c.sets),
         ALIGNED=all(_aligned(t) for t in [c.req_to_token, *(s.page_table_1 for s in c.sets)]),
-        num_warps=refresh.NUM_WARPS,
     )  # fmt: skip
 
 

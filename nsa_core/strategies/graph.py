@@ -1,6 +1,8 @@
 """The fused launch recorded once in a CUDA graph: a replay is one graph launch."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -52,7 +54,7 @@ class Graph(Fused):
         self.launch(self._like(padding))  # compiles for the recorded dtypes without reading the caller's tensors
         torch.cuda.synchronize(self.captured.req_to_token.device)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with _no_garbage(), torch.cuda.graph(graph):
             self.launch(self.inputs)
         return graph
 
@@ -61,6 +63,19 @@ class Graph(Fused):
         names = ("seq_lens", "req_pool_indices", "accept_length")
         held = {name: (getattr(padding, name), getattr(self.inputs, name)) for name in names}
         return ReplayBatch(**{name: pad if pad is None else pad.to(own.dtype) for name, (pad, own) in held.items()})
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """A CUDA graph that the collector destroys while another is being recorded invalidates the recording."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _padding(c: Captured) -> ReplayBatch:

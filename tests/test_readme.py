@@ -1,0 +1,44 @@
+"""Does the README's example run and print what it says, and does the README name what is there?"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import nsa_core as nsa
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text()
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_the_example_prints_what_the_readme_shows(capsys):
+    code, shown = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", TEXT, re.S).groups()
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
+def test_the_example_is_ten_lines():
+    code = re.search(r"```python\n(.*?)```", TEXT, re.S).group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+
+
+def test_every_notebook_is_linked_and_every_link_leads_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert sorted(Path(link).name for link in links if link.endswith(".ipynb")) == NOTEBOOKS
+
+
+@pytest.mark.parametrize("name", nsa.strategies())
+def test_every_strategy_is_in_the_table(name):
+    assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("target", re.findall(r"`?make ([a-z]+)", TEXT))
+def test_every_make_target_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+def test_pictures_are_small():
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", TEXT)
+    assert len(pictures) == 2 and all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)
