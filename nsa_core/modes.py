@@ -11,6 +11,8 @@ class ForwardMode(Enum):
     TARGET_VERIFY = "target_verify"
     DRAFT_EXTEND = "draft_extend"
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is Python code in every replay
+
     def is_decode_or_idle(self) -> bool:
         return self in (ForwardMode.DECODE, ForwardMode.IDLE)
 

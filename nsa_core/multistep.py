@@ -14,7 +14,7 @@ from .flashmla import schedule_flashmla
 from .metadata import Memory, NSAMetadata, memory
 from .modes import ForwardMode, require_mode
 from .strategies import strategy_class
-from .strategies.base import Captured, ReplayReport, Strategy
+from .strategies.base import NO_STEPS, Captured, ReplayReport, Strategy
 
 _INPUTS = ("seq_lens", "req_pool_indices", "accept_length")
 _VALIDATION = {"auto", "values", "shapes"}
@@ -116,7 +116,7 @@ class MultiStepBackend:
             bound = self._current = again.bound
             bound.torn = self._every_step
             again.launch()
-            bound.torn = range(0)
+            bound.torn = NO_STEPS
             self.last_replay = again.report
             return again.report
         bound = self._validated(batch, mode, self._reads_values)

@@ -31,6 +31,9 @@ class ReplayReport:
     inputs_copied: bool = False
 
 
+NO_STEPS = range(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Captured:
     """What a strategy is bound to: the captured sets of one mode and batch size."""
@@ -73,7 +76,7 @@ class Strategy:
         self.captured = captured
         # Steps that a failed replay left behind: the first may mix two batches, later ones hold the batch before.
         # Set when writing begins, so a replay that fails earlier leaves it, and the buffers, as they were.
-        self.torn = range(0)
+        self.torn = NO_STEPS
 
     def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
         """The same replay again, for tensors whose contents may have changed; None where the host must look at them."""
@@ -93,7 +96,7 @@ class PlanStrategy(Strategy):
         plans = [copy_plan(s, v, self.captured.mode) for s, v in zip(self.captured.sets, values, strict=True)]
         self.torn = range(len(self.captured.sets))
         paths = self.execute(plans)
-        self.torn = range(0)
+        self.torn = NO_STEPS
         return ReplayReport(self.name, used.rows, used.columns, used.host_reads, paths)
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:

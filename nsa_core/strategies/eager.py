@@ -2,7 +2,7 @@
 
 from ..batch import ReplayBatch
 from ..plan import copy_plan
-from .base import PlanStrategy, ReplayReport
+from .base import NO_STEPS, PlanStrategy, ReplayReport
 
 
 class Eager(PlanStrategy):
@@ -15,5 +15,5 @@ class Eager(PlanStrategy):
             plan = copy_plan(captured, self._compute(batch, used, [step])[0], self.captured.mode)
             self._copy_step(step, plan)
             copies += len(plan)
-        self.torn = range(0)
+        self.torn = NO_STEPS
         return ReplayReport(self.name, used.rows, used.columns, used.host_reads, {"copy_": copies})

@@ -8,7 +8,7 @@ import torch
 from .. import kernels
 from ..batch import ReplayBatch
 from ..metadata import NSAMetadata
-from .base import Captured, ReplayReport, Strategy
+from .base import NO_STEPS, Captured, ReplayReport, Strategy
 
 _PROGRAMS = 2112  # table programs aimed at: 16 on each of an H200's 132 multiprocessors
 
@@ -49,7 +49,7 @@ class Fused(Strategy):
         launch = self._bind(batch)
         self.torn = range(len(self.captured.sets))
         self._compiled = launch()
-        self.torn = range(0)
+        self.torn = NO_STEPS
         return self._report
 
     def launch(self, batch: ReplayBatch) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from ..batch import ReplayBatch
-from .base import Captured, ReplayReport
+from .base import NO_STEPS, Captured, ReplayReport
 from .fused import Fused
 
 
@@ -40,7 +40,7 @@ class Graph(Fused):
                 dst.copy_(src)
         self.torn = range(len(self.captured.sets))
         self._graph.replay()
-        self.torn = range(0)
+        self.torn = NO_STEPS
         return self._report if recorded else self._report_copied
 
     def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
