@@ -8,8 +8,8 @@ import triton.language as tl
 
 from .. import paged_mqa
 
-# Tried on an H200 (bs 32): 4 x 512 with 2 warps against 16 x 512, 8 x 1024, 4 x 1024, 2 x 2048 and 4 or 8 warps;
-# 18.6 us against 18.9-23.8 us for 64 k tokens x 8 steps, and never more than 5% behind on small cases.
+# Chosen on an H200 among 22 variants, see notebooks/results/h200-tuning.md: within noise of the best on small batches and
+# the fastest where bytes count (64 k tokens x 8 steps: 18.6 us against 18.9 to 23.8 us).
 COLUMNS = tl.constexpr(512)  # table columns a program moves at a time
 LINES = tl.constexpr(4)  # rows of tables it moves them to
 NUM_WARPS = 2
@@ -156,7 +156,7 @@ def _write_tables(
         page_table_1, slots = tl.multiple_of(page_table_1, [16]), tl.multiple_of(slots, 16)
     for first in range(split * COLUMNS, length, splits * COLUMNS):
         column = (first + tl.arange(0, COLUMNS))[None, :]
-        # Streaming stores (.cs): 18.9 us against 23.3 us for 64 k tokens x 8 steps, H200; nothing here is read back.
+        # Streaming stores (.cs), since nothing here is read back: 18.9 us against 23.3 us, same case and file.
         if first + COLUMNS <= length:  # a mask that ends anywhere would split every 16-byte store into four
             slot = tl.load(slots + column)
             tl.store(page_table_1[:, None] + column, slot, mask=there[:, None], cache_modifier=".cs")
@@ -174,8 +174,7 @@ def _write_tables(
 _FREE = ["bs", "num_steps", "num_vectors", "num_tables", "splits", "width", "slots_stride"]
 
 
-# Sizes are unspecialised: no value of a batch size, a width or a step count compiles a new kernel. Arguments are few
-# because each costs a launch about 0.3 us of host time (H200's host, Triton 3.6).
+# Sizes are unspecialised: no value of a batch size, a width or a step count compiles a new kernel.
 @triton.jit(do_not_specialize=_FREE, do_not_specialize_on_alignment=["seq_lens", "req_pool_indices", "accept_length"])
 def refresh(
     seq_lens, req_pool_indices, accept_length, req_to_token, addresses,
