@@ -8,8 +8,8 @@ import triton.language as tl
 
 from .. import paged_mqa
 
-# Chosen on an H200 among 22 variants, see notebooks/results/h200-tuning.md: within noise of the best on small batches and
-# the fastest where bytes count (64 k tokens x 8 steps: 18.6 us against 18.9 to 23.8 us).
+# Chosen among 22 variants on an H200, see notebooks/results/h200-tuning.md: within noise of the best on small batches,
+# and 18.7 us for 64 k tokens x 8 steps, where the slowest takes 25.3 us.
 COLUMNS = tl.constexpr(512)  # table columns a program moves at a time
 LINES = tl.constexpr(4)  # rows of tables it moves them to
 NUM_WARPS = 2
