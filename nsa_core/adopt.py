@@ -32,6 +32,29 @@ def adopt_metadata(
     return NSAMetadata(**taken, flashmla_metadata=_flashmla(config, req_to_token, cap, held))
 
 
+def require_separate(config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, sets: list[NSAMetadata]) -> None:
+    """Refuse adopted buffers that a replay would overwrite with another field's, or another step's, values."""
+    for step, captured in enumerate(sets):
+        _require_fields_apart(config, mode, step, captured)
+        for name, tensor in captured.tensors().items():
+            if tensor.untyped_storage().data_ptr() == req_to_token.untyped_storage().data_ptr():
+                raise ValueError(f"{name} of step {step} lies in req_to_token's storage, which a replay only reads")
+    if config.step_offset and len({s.cache_seqlens_int32.data_ptr() for s in sets}) < len(sets):
+        raise ValueError(f"cache_seqlens_int32 is one buffer for several steps, but with step_offset "
+                         f"{config.step_offset} lengths differ from step to step; adopt one per step")
+
+
+def _require_fields_apart(config: NSAConfig, mode: ForwardMode, step: int, captured: NSAMetadata) -> None:
+    may_alias = {"nsa_seqlens_expanded": "cache_seqlens_int32"} if mode.is_decode_or_idle() else {}
+    if config.page_size == 1:
+        may_alias["real_page_table"] = "page_table_1"
+    owner: dict[int, str] = {}
+    for name, tensor in captured.tensors().items():
+        first = owner.setdefault(tensor.data_ptr(), name)
+        if first != name and may_alias.get(name) != first:
+            raise ValueError(f"{name} of step {step} is the same buffer as {first}; each needs one of its own")
+
+
 _REQUIRED = object()
 
 

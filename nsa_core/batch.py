@@ -65,8 +65,19 @@ def extent(config: NSAConfig, batch: ReplayBatch, mode: ForwardMode, width: int,
     if not mode.is_draft_extend():
         return Extent(batch.bs * config.rows_per_request(mode), max(lengths) + growth, reads)
     reads += int(batch.accept_length_cpu is None and batch.accept_length.is_cuda)
-    rows = sum(_host_copy(batch.accept_length, batch.accept_length_cpu))
-    return Extent(rows, max(lengths) + growth, reads)
+    accepts = _host_copy(batch.accept_length, batch.accept_length_cpu)
+    _check_accepts("accept_length", accepts, config.num_draft_tokens)
+    return Extent(sum(accepts), max(lengths) + growth, reads)
+
+
+def require_req_to_token(req_to_token: object) -> None:
+    """Raise TypeError or ValueError unless it is an int32 [pool, W] tensor with contiguous rows."""
+    if not isinstance(req_to_token, torch.Tensor) or req_to_token.dtype != torch.int32:
+        raise TypeError(f"req_to_token must be an int32 tensor, got {getattr(req_to_token, 'dtype', req_to_token)!r}")
+    if req_to_token.dim() != 2 or 0 in req_to_token.shape:
+        raise ValueError(f"req_to_token must be [pool, W] and not empty, got shape {list(req_to_token.shape)}")
+    if req_to_token.stride(1) != 1:
+        raise ValueError(f"req_to_token has strides {req_to_token.stride()}; its rows must be contiguous")
 
 
 def _host_copy(values: torch.Tensor, mirror: torch.Tensor | None) -> list[int]:

@@ -7,8 +7,8 @@ from threading import Lock
 
 import torch
 
-from .adopt import adopt_metadata
-from .batch import ReplayBatch, validate
+from .adopt import adopt_metadata, require_separate
+from .batch import ReplayBatch, require_req_to_token, validate
 from .config import NSAConfig
 from .flashmla import schedule_flashmla
 from .metadata import Memory, NSAMetadata, memory
@@ -52,8 +52,8 @@ class MultiStepBackend:
         self._strategy_class = strategy_class(strategy, req_to_token.device)
         self._reads_values = validation == "values" or (validation == "auto" and not req_to_token.is_cuda)
         self._bound: dict[tuple[int, ForwardMode], Strategy] = {}
-        self._recorded: dict[tuple[int, ForwardMode], tuple] = {}
-        self._repeats: dict[ForwardMode, _Repeat] = {}
+        self._recorded: dict[tuple[int, ForwardMode], tuple[tuple, ReplayBatch]] = {}
+        self._repeats: dict[tuple[int, ForwardMode], _Repeat] = {}
         self._current: Strategy | None = None
         self.last_replay: ReplayReport | None = None
         self._busy, self._every_step = Lock(), range(num_steps)
@@ -79,7 +79,8 @@ class MultiStepBackend:
         """Refresh an engine's own buffers, one object per step, instead of allocated ones.
 
         held: objects with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`), see `adopt_metadata`.
-        Writes once, now: the leading zeros and the sparse FlashMLA schedule. Query-side constants stay the engine's.
+        Writes once, now: the leading zeros and the sparse FlashMLA schedule; "graph" also refreshes once, for a padded
+        batch. Query-side constants stay the engine's.
         """
         key = _key(bs, mode)
         with self._alone():
@@ -88,6 +89,7 @@ class MultiStepBackend:
             if len(held) != self.num_steps:
                 raise ValueError(f"held has {len(held)} objects for {self.num_steps} steps; give one per step")
             sets = [adopt_metadata(self.config, self.req_to_token, *key, h) for h in held]
+            require_separate(self.config, self.req_to_token, key[1], sets)
             self._bind(key, sets, None)
             self._current = self._bound[key]
         return sets
@@ -104,15 +106,15 @@ class MultiStepBackend:
         try:
             return self._replay(batch, mode)
         except BaseException as error:
-            if self.torn:
+            if self._current is not None and self._current.torn:
                 error.add_note(_torn_note(self._current))
             raise
         finally:
             self._busy.release()
 
     def _replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
-        again = self._repeats.get(mode)
-        if again is not None and again.batch is batch:
+        again = self._repeats.get((id(batch), mode))
+        if again is not None:
             bound = self._current = again.bound
             bound.torn = self._every_step
             again.launch()
@@ -127,13 +129,13 @@ class MultiStepBackend:
 
     @property
     def torn(self) -> tuple[int, ...]:
-        """Steps that a failed replay left behind, of the set captured, adopted or replayed last.
+        """Steps that a failed replay left behind, in whichever captured set; the error's note says in which.
 
         Each of them may hold the batch before or mix two batches; the other steps hold the new one. None after an
         error that came before the first write: every step then holds what it held. Replay again before a graph reads
-        a torn step; whatever its batch, a replay that returns leaves none.
+        a torn step: a replay of the same mode and batch size that returns leaves none there.
         """
-        return () if self._current is None else tuple(self._current.torn)
+        return tuple(sorted({step for bound in self._bound.values() for step in bound.torn}))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -159,7 +161,7 @@ class MultiStepBackend:
         with self._alone():
             bound.launch(batch)
             if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
-                self._recorded[_key(batch.bs, mode)] = bound.addresses(batch)
+                self._recorded[_key(batch.bs, mode)] = bound.addresses(batch), batch
 
     def check_inputs(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """Raise ValueError unless `batch` holds the tensors a recorded `refresh` of its size reads."""
@@ -167,10 +169,14 @@ class MultiStepBackend:
         if recorded is None:
             return
         given = self._find(batch, mode).addresses(batch)
-        for name, was, now in zip(_INPUTS, recorded, given, strict=False):
+        for name, was, now in zip(_INPUTS, recorded[0], given, strict=False):
             if was != now:
                 raise ValueError(f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {was[1]} at "
                                  f"{was[0]:#x}; write new values into the recorded tensor instead of passing another")
+
+    def forget_recording(self, bs: int, mode: ForwardMode) -> None:
+        """The graph that recorded `refresh` for this size is gone: the next recording may read other tensors."""
+        self._recorded.pop(_key(bs, mode), None)
 
     def inputs(self, bs: int, mode: ForwardMode) -> ReplayBatch:
         """The tensors the recorded graph reads. Write into them and replay this very batch: one graph launch."""
@@ -222,17 +228,18 @@ class MultiStepBackend:
     def _remember(self, batch: ReplayBatch, mode: ForwardMode, bound: Strategy) -> None:
         mirrored = batch.seq_lens_cpu is not None or batch.accept_length_cpu is not None  # their values are checked
         launch = None if self._reads_values or mirrored else bound.repeat(batch)
-        self._repeats.pop(mode, None)
+        self._repeats = {key: again for key, again in self._repeats.items() if again.bound is not bound}
         if launch is not None:
-            self._repeats[mode] = _Repeat(batch, launch, bound, self.last_replay)
+            self._repeats[id(batch), mode] = _Repeat(batch, launch, bound, self.last_replay)
 
     def _bind(self, key: tuple[int, ForwardMode], sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key
         if inputs is not None:
             self._require_inputs(bs, mode, inputs)
+        bound = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets, inputs))  # may refuse
         for captured in {id(s): s for s in sets}.values():
             _write_constants(self.config, captured, bs * self.config.rows_per_request(mode))
-        self._bound[key] = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets, inputs))
+        self._bound[key] = bound
 
     def _require_inputs(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
         if not hasattr(self._strategy_class, "reads"):
@@ -256,7 +263,10 @@ def _torn_note(bound: Strategy) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Repeat:
-    """A batch object seen before: nothing about it but the contents of its tensors can have changed."""
+    """A batch object seen before: nothing about it but the contents of its tensors can have changed.
+
+    Each captured set remembers its last one. It is kept alive here, so its id stays its own.
+    """
 
     batch: ReplayBatch
     launch: Callable[[], object]
@@ -287,12 +297,7 @@ def _write_constants(config: NSAConfig, captured: NSAMetadata, cap: int) -> None
 def _require_arguments(config: NSAConfig, req_to_token: torch.Tensor, num_steps: int, validation: str) -> None:
     if not isinstance(config, NSAConfig):
         raise TypeError(f"config must be an NSAConfig, got {config!r}")
-    if not isinstance(req_to_token, torch.Tensor) or req_to_token.dtype != torch.int32:
-        raise TypeError(f"req_to_token must be an int32 tensor, got {getattr(req_to_token, 'dtype', req_to_token)!r}")
-    if req_to_token.dim() != 2 or 0 in req_to_token.shape:
-        raise ValueError(f"req_to_token must be [pool, W] and not empty, got shape {list(req_to_token.shape)}")
-    if req_to_token.stride(1) != 1:
-        raise ValueError(f"req_to_token has strides {req_to_token.stride()}; its rows must be contiguous")
+    require_req_to_token(req_to_token)
     if isinstance(num_steps, bool) or not isinstance(num_steps, int):
         raise TypeError(f"num_steps must be an int, got {num_steps!r}")
     if num_steps < 1:

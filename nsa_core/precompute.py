@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .batch import Extent, ReplayBatch, extent, validate
+from .batch import Extent, ReplayBatch, extent, require_req_to_token, validate
 from .config import NSAConfig
 from .flashmla import schedule_flashmla
 from .metadata import NSAFlashMLAMetadata, PrecomputedMetadata
@@ -25,6 +25,9 @@ def precompute(
     Raises as `nsa_core.batch.validate` does, before anything is computed.
     """
     require_mode(mode)
+    require_req_to_token(req_to_token)
+    if step < 0:
+        raise ValueError(f"step must be at least 0, got {step}")
     width = req_to_token.shape[1]
     validate(config, req_to_token, batch, mode, width=width, num_steps=step + 1, read_values=not req_to_token.is_cuda)
     used = extent(config, batch, mode, width, step + 1)

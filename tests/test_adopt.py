@@ -359,3 +359,34 @@ def test_every_mode_can_be_adopted_side_by_side():
         backend.adopt(BS, mode, steps)
     for mode, steps in sets.items():
         replay_and_compare(backend, "copy", steps, mode)
+
+
+def adopted_with(mode, config, alias):
+    """Adopt a foreign set in which `alias` is the same buffer as another field."""
+    table = token_table(3, 64, config.page_size)
+    held = nsa.MultiStepBackend(config, table, 1).capture(2, mode)[0]
+    taken = vars(held) | {alias[0]: alias[1](vars(held), table)}
+    backend = nsa.MultiStepBackend(config, table, 1)
+    return backend.adopt(2, mode, [SimpleNamespace(**taken)])
+
+
+ALIASED = {"nsa_seqlens_expanded": "nsa_cache_seqlens_int32", "real_page_table": "page_table_1"}
+
+
+@pytest.mark.parametrize(("field", "other"), ALIASED.items())
+def test_a_buffer_that_serves_two_fields_is_refused(field, other):
+    with pytest.raises(ValueError, match="of step 0 is the same buffer as"):
+        adopted_with(VERIFY, nsa.NSAConfig(page_size=4, num_draft_tokens=2), (field, lambda held, _: held[other]))
+
+
+def test_a_table_inside_req_to_token_is_refused():
+    config = nsa.NSAConfig(page_size=4)
+    with pytest.raises(ValueError, match="page_table_1 of step 0 lies in req_to_token's storage"):
+        adopted_with(DECODE, config, ("page_table_1", lambda _, table: table[:2]))
+
+
+def test_one_object_for_steps_whose_lengths_differ_is_refused():
+    config, table = nsa.NSAConfig(page_size=4, step_offset=1), token_table(3, 64, 4)
+    held = nsa.MultiStepBackend(config, table, 1).capture(2, DECODE)
+    with pytest.raises(ValueError, match="one buffer for several steps.*step_offset 1"):
+        nsa.MultiStepBackend(config, table, 3).adopt(2, DECODE, held * 3)

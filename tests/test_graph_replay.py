@@ -115,3 +115,18 @@ def test_other_tensors_than_the_recorded_are_refused_by_name_and_address():
         with pytest.raises(ValueError, match=f"seq_lens.*{now}.*{was}"):
             call(moved, DECODE)
     backend.refresh(batch, DECODE)
+
+
+@pytest.mark.parametrize("strategy", ["fused", "shared+fused"])
+def test_two_static_batches_in_turn_both_take_the_short_cut(strategy):
+    backend = nsa.MultiStepBackend(CONFIG, table(4, 256), 2, strategy, validation="shapes")
+    batches = [batch_of([5, 9], 3), batch_of([7, 100, 3], 3)]
+    for batch in batches:
+        backend.capture(batch.bs, DECODE)
+    for _ in range(2):
+        for batch in batches:
+            backend.replay(batch, DECODE)
+            assert backend._repeats[id(batch), DECODE].batch is batch
+            assert_live(backend, batch, DECODE)
+    backend.replay(nsa.ReplayBatch(batches[0].seq_lens, batches[0].req_pool_indices), DECODE)
+    assert (id(batches[0]), DECODE) not in backend._repeats and len(backend._repeats) == 2

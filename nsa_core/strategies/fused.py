@@ -1,4 +1,8 @@
-"""One Triton launch computes every field and writes the captured sets of all N steps."""
+"""One Triton launch computes every field and writes the captured sets of all N steps.
+
+Where values are not read (on a GPU, unless validation is "values") lengths and pool rows are the engine's to get right:
+the kernel writes no table past its width, but it cannot tell a length that is too long or a row that is not there.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +36,9 @@ class Fused(Strategy):
                              "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh")
         from ..kernels import refresh
 
+        if captured.config.num_draft_tokens > refresh.TILE.value:
+            raise ValueError(f"num_draft_tokens is {captured.config.num_draft_tokens}; strategy 'fused' handles a "
+                             f"request's rows in one tile of {refresh.TILE.value}; use strategy 'copy'")
         vectors, tables = _vector_rows(captured, refresh.VECTOR_FIELDS), _table_rows(captured.sets)
         addresses = [address for row in vectors + tables for address in row]
         self._addresses = torch.tensor(addresses, device=captured.req_to_token.device)

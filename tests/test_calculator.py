@@ -1,0 +1,130 @@
+"""Does the calculator say what the costs imply, by the same criteria that judge a measurement? No browser needed."""
+
+import bench_rows
+import pytest
+
+from nsa_core.bench.evidence import Evidence, load, recordings
+from nsa_core.decision import decide
+from nsa_core.explore import calculator
+from nsa_core.explore.calculator import ONE_LAUNCH, OWN, Calculator, Costs, answer, presets
+
+COSTS = Costs(compute=100, copy=20, batched=30, launch=5)
+TABLE = "the record: its table"
+
+
+@pytest.fixture(scope="module")
+def machines():
+    return presets(load(recordings()))
+
+
+@pytest.fixture
+def widget(machines):
+    return Calculator(machines)
+
+
+def move(widget, **values):
+    for name, value in values.items():
+        widget.controls[name].value = value
+    return widget.summary
+
+
+def test_totals_are_those_of_the_break_even_model():
+    assert COSTS.totals(4) == {"eager": 480, "copy": 180, "batched": 220, ONE_LAUNCH: 5}
+
+
+def test_a_launch_of_zero_is_no_option():
+    assert ONE_LAUNCH not in Costs(100, 20, 30).totals(4)
+    assert "keep the copies" in answer(Costs(100, 20, 30), 4).verdict
+
+
+def test_the_share_is_of_the_kept_path():
+    assert answer(COSTS, 4).share == pytest.approx(80 / 180)
+    assert [answer(COSTS, n).criteria[0].met for n in (4, 5, 6)] == [False, False, True]  # 6 * 20 > 100
+
+
+def test_batching_is_taken_when_it_is_significantly_cheaper():
+    assert answer(Costs(100, 50, 10), 8).verdict.startswith("batch the copies with batched")
+    assert answer(Costs(100, 50, 40), 8).verdict.startswith("keep the copies")
+
+
+def test_one_launch_is_no_way_to_copy():
+    assert answer(COSTS, 4).verdict == "do something else: one launch, at least 36x faster than the copies"
+
+
+def test_a_long_decode_step_makes_the_replay_no_bottleneck():
+    assert "no bottleneck" in answer(COSTS, 4, decode_step_us=10_000).verdict
+    assert answer(COSTS, 4, decode_step_us=1000).criteria[1].met is True
+    assert answer(COSTS, 4).criteria[1].met is None
+
+
+def test_the_record_is_reproduced_from_its_own_totals():
+    costs = calculator.table()
+    assert (costs.compute, costs.copy, costs.batched) == (175, 15, 11.25)
+    assert [costs.totals(n)["copy"] for n in (4, 8)] == [235, 295]
+    assert costs.totals(4)["batched"] == 220
+    assert [round(answer(costs, n).share, 2) for n in (4, 8)] == [0.26, 0.41]
+    assert [answer(costs, n).verdict for n in (4, 8)] == ["keep the copies; nothing measured is 1.25x faster"] * 2
+
+
+def test_a_recorded_machine_gets_the_verdict_of_its_measurement():
+    run = Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))
+    measured, judged = calculator.measured(run, "graph"), decide(run)
+    found = answer(measured, 4)
+    assert [c.met for c in found.criteria] == [c.met for c in judged.criteria]
+    assert found.verdict.startswith("do something else") and judged.verdict.startswith("do something else")
+
+
+def test_every_recorded_gpu_and_the_record_are_presets(machines):
+    names = list(machines)
+    assert names[0].endswith("recorded, one launch") and TABLE in names
+    assert "NVIDIA H200, recorded, in a graph" in names
+
+
+def test_a_run_of_other_cases_is_passed_over():
+    whole = bench_rows.recording(bench_rows.AS_ON_AN_H200)
+    newer = [row for row in whole if row["case"] != "record-4"]
+    runs = [Evidence(newer), Evidence(whole)]
+    assert presets(runs) == presets(runs[1:])
+    assert not [name for name in presets(runs[:1]) if ", recorded" in name]
+
+
+def test_a_preset_moves_every_cost(widget, machines):
+    for name, costs in machines.items():
+        assert move(widget, preset=name).startswith(f"{name}.\n")
+        assert widget.costs == costs
+
+
+def test_moving_a_cost_makes_the_numbers_your_own(widget):
+    before, picture = widget.summary, widget.image.value
+    after = move(widget, copy=10.0)
+    assert widget.controls["preset"].value == OWN and after.startswith(f"{OWN}.\n")
+    assert after != before and widget.image.value != picture
+    assert widget.costs.copy == 10
+
+
+def test_steps_and_decode_step_leave_the_preset(widget, machines):
+    first = next(iter(machines))
+    assert "8 steps:" in move(widget, steps=8) and widget.controls["preset"].value == first
+    assert "no bottleneck" in move(widget, decode_step=50.0) and widget.controls["preset"].value == first
+    assert "not known" in move(widget, decode_step=0.0)
+
+
+def test_choosing_own_numbers_changes_nothing(widget):
+    before = widget.costs
+    move(widget, preset=OWN)
+    assert widget.costs == before
+
+
+def test_a_viewer_without_widgets_gets_the_words_and_the_picture(widget):
+    bundle, about = widget._repr_mimebundle_()
+    assert bundle["text/plain"] == widget.summary == about["image/png"]["alt"]
+    assert len(bundle["image/png"]) > 1000
+    assert "Verdict: " in widget.text.value and 'role="status"' in widget.text.value
+
+
+def test_equal_numbers_give_equal_pictures(machines):
+    assert Calculator(machines).image.value == Calculator(machines).image.value
+
+
+def test_every_control_has_a_visible_name(widget):
+    assert all(control.description for control in widget.controls.values())
