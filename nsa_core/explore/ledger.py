@@ -26,6 +26,7 @@ COLOURS = {
 SIGNS = {HELD: "\u2713", NOT_HELD: "\u2717", JUDGEMENT: "\u25cb", MET: "\u25b2", NOT_MET: "\u25bd", NOT_TESTABLE: "?"}
 INK = {verdict: "white" if verdict in (HELD, MET) else "black" for verdict in COLOURS}
 ALL = "all"
+TEXT = "text-align: left; padding: 2px 6px"
 COLUMNS = ("claim", "verdict", "the record says", "measured", "tested by")
 CLAIM_CHARACTERS, MEASURED_CHARACTERS, LINE_INCHES = 70, 74, 0.125
 
@@ -56,15 +57,16 @@ def _words(finding: Finding) -> str:
 
 def table(findings: Sequence[Finding]) -> str:
     """An HTML table, a line per finding. Every text of it is escaped."""
-    head = "".join(f'<th scope="col" style="text-align: left">{name}</th>' for name in COLUMNS)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_line, findings))}</tbody></table>"
+    head = "".join(f'<th scope="col" style="{TEXT}">{name}</th>' for name in COLUMNS)
+    body = "".join(map(_line, findings))
+    return f'<table style="line-height: 1.3"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _line(finding: Finding) -> str:
     claim, verdict = finding.claim, finding.verdict
-    colour = f"background: {COLOURS[verdict]}; color: {INK[verdict]}; white-space: nowrap"
+    colour = f"background: {COLOURS[verdict]}; color: {INK[verdict]}; white-space: nowrap; {TEXT}"
     cells = [f'<th scope="row">{claim.id}</th>', f'<td style="{colour}">{SIGNS[verdict]} {html.escape(verdict)}</td>']
-    cells += [f'<td style="text-align: left">{html.escape(text)}</td>'
+    cells += [f'<td style="{TEXT}">{html.escape(text)}</td>'
               for text in (claim.text, finding.number, claim.test)]  # fmt: skip
     return f"<tr>{''.join(cells)}</tr>"
 
