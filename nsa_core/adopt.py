@@ -29,6 +29,9 @@ def adopt_metadata(
     if config.paged_mqa_num_sms is not None:
         name, schedule = "paged_mqa_schedule_metadata", _attribute(held, "paged_mqa_schedule_metadata")
         taken[name] = _table(req_to_token, name, schedule, config.paged_mqa_num_sms + 1, 2)
+        if schedule.shape[1] != 2 or not schedule.is_contiguous():
+            raise ValueError(f"{name} has shape {list(schedule.shape)} and strides {schedule.stride()}; DeepGEMM reads "
+                             f"it as contiguous [{config.paged_mqa_num_sms + 1}, 2]")
     return NSAMetadata(**taken, flashmla_metadata=_flashmla(config, req_to_token, cap, held))
 
 

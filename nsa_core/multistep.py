@@ -33,8 +33,8 @@ class MultiStepBackend:
         checked at every level.
 
     Captured addresses never change. A refused batch leaves every buffer of every step as it was. An error after the
-    first write carries a note that names the steps it left behind, see `torn`; the next replay brings them all up to
-    date.
+    first write carries a note that names the steps it left behind, see `torn`; the next replay of that mode and batch
+    size brings them all up to date.
     One thread at a time: while a call that writes is under way, another one raises RuntimeError. Threads that need to
     replay at the same time take a backend each; backends share nothing but `req_to_token`.
     """

@@ -390,3 +390,9 @@ def test_one_object_for_steps_whose_lengths_differ_is_refused():
     held = nsa.MultiStepBackend(config, table, 1).capture(2, DECODE)
     with pytest.raises(ValueError, match="one buffer for several steps.*step_offset 1"):
         nsa.MultiStepBackend(config, table, 3).adopt(2, DECODE, held * 3)
+
+
+def test_a_schedule_with_gaps_is_refused():
+    config = nsa.NSAConfig(page_size=4, paged_mqa_num_sms=3)
+    with pytest.raises(ValueError, match=r"paged_mqa_schedule_metadata has shape \[4, 2\] and strides \(3, 1\)"):
+        adopted_with(DECODE, config, ("paged_mqa_schedule_metadata", lambda _, table: table.new_zeros(4, 3)[:, :2]))

@@ -113,6 +113,13 @@ def test_the_length_dependent_flashmla_schedule_is_refused_by_name():
         nsa.MultiStepBackend(config, table(4, 64), 1, strategy="fused").capture(2, DECODE)
 
 
+def test_more_rows_a_request_than_a_tile_holds_are_refused_where_there_are_such_rows():
+    backend = nsa.MultiStepBackend(nsa.NSAConfig(num_draft_tokens=300), table(4, 512), 1, strategy="fused")
+    with pytest.raises(ValueError, match="num_draft_tokens is 300.*tile of 256"):
+        backend.capture(1, VERIFY)
+    backend.capture(1, DECODE)
+
+
 def test_a_replay_is_one_launch_and_the_host_learns_no_extent():
     backend = nsa.MultiStepBackend(nsa.NSAConfig(), table(4, 64), 8, strategy="fused")
     backend.capture(2, DECODE)

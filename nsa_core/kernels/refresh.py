@@ -8,7 +8,7 @@ import triton.language as tl
 
 from .. import paged_mqa
 
-# Chosen among 22 variants on an H200, see notebooks/results/h200-tuning.md: within noise of the best on small batches,
+# Chosen from 42 readings on an H200, see notebooks/results/h200-tuning.md: within noise of the best on small batches,
 # and 18.7 us for 64 k tokens x 8 steps, where the slowest takes 25.3 us.
 COLUMNS = tl.constexpr(512)  # table columns a program moves at a time
 LINES = tl.constexpr(4)  # rows of tables it moves them to

@@ -74,7 +74,7 @@ class Strategy:
 
     def __init__(self, captured: Captured) -> None:
         self.captured = captured
-        # Steps that a failed replay left behind: the first may mix two batches, later ones hold the batch before.
+        # Steps that a failed replay left behind: each may hold the batch before or mix two.
         # Set when writing begins, so a replay that fails earlier leaves it, and the buffers, as they were.
         self.torn = NO_STEPS
 

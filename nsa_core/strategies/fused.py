@@ -36,13 +36,14 @@ class Fused(Strategy):
                              "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh")
         from ..kernels import refresh
 
-        if captured.config.num_draft_tokens > refresh.TILE.value:
-            raise ValueError(f"num_draft_tokens is {captured.config.num_draft_tokens}; strategy 'fused' handles a "
-                             f"request's rows in one tile of {refresh.TILE.value}; use strategy 'copy'")
+        rows = captured.config.rows_per_request(captured.mode)
+        if rows > refresh.TILE.value:
+            raise ValueError(f"num_draft_tokens is {rows}; strategy 'fused' handles a request's rows in one tile of "
+                             f"{refresh.TILE.value}; use strategy 'copy'")
         vectors, tables = _vector_rows(captured, refresh.VECTOR_FIELDS), _table_rows(captured.sets)
         addresses = [address for row in vectors + tables for address in row]
         self._addresses = torch.tensor(addresses, device=captured.req_to_token.device)
-        groups = -(-len(tables) * captured.config.rows_per_request(captured.mode) // refresh.LINES.value)
+        groups = -(-len(tables) * rows // refresh.LINES.value)
         splits = min(-(-captured.width // refresh.COLUMNS.value), -(-_PROGRAMS // (captured.bs * groups)))
         scheduled = captured.config.paged_mqa_num_sms is not None
         self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)

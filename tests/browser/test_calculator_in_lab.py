@@ -5,7 +5,7 @@ Run: `pytest -m browser tests/browser`. Screenshots go to the folder that NSA_AR
 
 import pytest
 import test_lab
-from test_lab import CELLS_S, CHANGE_S, CHROMIUM, FLAGS, IDLE, RUN_ALL, START_S, WIDTHS
+from test_lab import CELLS_S, CHANGE_S
 
 tools, lab, artefacts = test_lab.tools, test_lab.lab, test_lab.artefacts  # its fixtures
 HEIGHT = 9000  # the whole notebook, so that no cell is taken out of the page
@@ -20,23 +20,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def page(lab):
-    """A browser tab on 06_why_reverted with all cells run; it must close without an error of the page."""
-    from playwright.sync_api import sync_playwright
-
-    errors = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        tab = browser.new_page(viewport={"width": WIDTHS[0], "height": HEIGHT})
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(f"{lab}/lab/tree/06_why_reverted.ipynb?reset")
-        tab.wait_for_selector(".jp-OutputArea-output img", timeout=START_S * 1000)
-        tab.wait_for_function(IDLE, timeout=START_S * 1000)
-        tab.set_default_timeout(CELLS_S * 1000)
-        tab.evaluate(RUN_ALL)
-        tab.wait_for_selector(f".jp-OutputArea-output:has-text('{LAST}')")
+    with test_lab.tab_with_all_cells_run(lab, "06_why_reverted", LAST, HEIGHT) as tab:
         yield tab
-        browser.close()
-    assert not errors, errors
 
 
 def test_a_preset_and_a_key_change_words_and_picture(page, artefacts):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -114,25 +115,31 @@ def stop(server):
         server.wait()
 
 
-@pytest.fixture
-def page(lab):
-    """A browser tab on 01_decode with all cells run; it must close without an error of the page."""
+@contextmanager
+def tab_with_all_cells_run(lab, notebook, last, height):
+    """A browser tab on a notebook whose last cell prints `last`; it must close without an error of the page."""
     from playwright.sync_api import sync_playwright
 
     errors = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        tab = browser.new_page(viewport={"width": WIDTHS[0], "height": HEIGHT})
+        tab = browser.new_page(viewport={"width": WIDTHS[0], "height": height})
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(f"{lab}/lab/tree/01_decode.ipynb?reset")
+        tab.goto(f"{lab}/lab/tree/{notebook}.ipynb?reset")
         tab.wait_for_selector(".jp-OutputArea-output img", timeout=START_S * 1000)  # stored pictures, before any run
         tab.wait_for_function(IDLE, timeout=START_S * 1000)
         tab.set_default_timeout(CELLS_S * 1000)
         tab.evaluate(RUN_ALL)
-        tab.wait_for_selector(".jp-OutputArea-output:has-text('decode stale: right')")  # printed by the last cell
+        tab.wait_for_selector(f".jp-OutputArea-output:has-text('{last}')")
         yield tab
         browser.close()
     assert not errors, errors
+
+
+@pytest.fixture
+def page(lab):
+    with tab_with_all_cells_run(lab, "01_decode", "decode stale: right", HEIGHT) as tab:
+        yield tab
 
 
 @pytest.fixture
