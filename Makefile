@@ -31,9 +31,11 @@ lab: $(STAMP)
 	$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)/notebooks" \
 		--LabApp.default_url=/lab/tree/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# Two processes, a file at a time: the cells of a notebook stay together and in order.
+# Two processes, a file at a time: the cells of a notebook stay together and in order. Then JupyterLab in Chromium; where
+# Chromium or playwright (extra `browser`) is missing, these tests are skipped and say so.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m browser -rs tests/browser
 
 check: $(STAMP)
 	$(BIN)/python -m nsa_core check
