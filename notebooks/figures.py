@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from nsa_core import claims
-from nsa_core.explore.figures_copies import Chart, recorded
-from nsa_core.explore.figures_past import strategies_chart
-from nsa_core.explore.ledger import overview
+from nsa_core.lab.decision import claims
+from nsa_core.lab.explore.figures_copies import Chart, recorded
+from nsa_core.lab.explore.figures_past import strategies_chart
+from nsa_core.lab.explore.ledger import overview
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

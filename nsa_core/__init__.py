@@ -2,14 +2,12 @@
 
 from .audit import audit
 from .batch import ReplayBatch
-from .config import NSAConfig
-from .flashmla import schedule_flashmla
+from .config import ForwardMode, NSAConfig
 from .metadata import NSAFlashMLAMetadata, NSAMetadata, PrecomputedMetadata
-from .modes import ForwardMode
 from .multistep import MultiStepBackend
-from .page_table import transform_page_table
 from .plan import copy_plan
-from .precompute import precompute
+from .precompute import precompute, transform_page_table
+from .schedules import schedule_flashmla
 from .strategies import strategies
 
 __version__ = "0.1.0"

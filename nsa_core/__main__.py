@@ -10,7 +10,7 @@ _COMMANDS = {
     "decide": "evaluate the decision's own criteria on measurements",
     "audit": "find stale, torn and moved metadata before a graph reads it",
 }
-_MODULES = {"decide": "decision"}
+_MODULES = {"check": "lab.check", "bench": "lab.bench", "decide": "lab.decision", "audit": "audit"}
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     for name, help_text in _COMMANDS.items():
         commands.add_parser(name, help=help_text, add_help=False)
     name = parser.parse_args(arguments[:1]).command
-    module = import_module(f".{_MODULES.get(name, name)}", __package__)
+    module = import_module(f".{_MODULES[name]}", __package__)
     own = argparse.ArgumentParser(prog=f"{parser.prog} {name}")
     module.add_arguments(own)
     return module.main(own.parse_args(arguments[1:]))

@@ -2,9 +2,8 @@
 
 import torch
 
-from .config import NSAConfig
+from .config import ForwardMode, NSAConfig
 from .metadata import NSAFlashMLAMetadata, NSAMetadata
-from .modes import ForwardMode
 
 
 def adopt_metadata(
@@ -17,12 +16,19 @@ def adopt_metadata(
     Raises ValueError (missing, shape, device, layout) or TypeError (not a tensor, dtype), naming the field.
     """
     cap = bs * config.rows_per_request(mode)
-    sizes = {"cache_seqlens_int32": bs, "cu_seqlens_k": bs + 1, "nsa_seqlens_expanded": cap,
-             "nsa_cache_seqlens_int32": cap, "nsa_cu_seqlens_k": cap + 1}  # fmt: skip
+    sizes = {
+        "cache_seqlens_int32": bs,
+        "cu_seqlens_k": bs + 1,
+        "nsa_seqlens_expanded": cap,
+        "nsa_cache_seqlens_int32": cap,
+        "nsa_cu_seqlens_k": cap + 1,
+    }
     taken = {name: _vector(req_to_token, name, _attribute(held, name), size) for name, size in sizes.items()}
     taken["page_table_1"] = _table(req_to_token, "page_table_1", _attribute(held, "page_table_1"), cap, 1)
     pages = -(-taken["page_table_1"].shape[1] // config.page_size)
-    taken["real_page_table"] = _table(req_to_token, "real_page_table", _attribute(held, "real_page_table"), cap, pages)
+    taken["real_page_table"] = _table(
+        req_to_token, "real_page_table", _attribute(held, "real_page_table"), cap, pages
+    )
     for name in ("cu_seqlens_q", "nsa_cu_seqlens_q"):
         constant = _attribute(held, name, None)
         taken[name] = None if constant is None else _vector(req_to_token, name, constant, cap + 1)
@@ -30,12 +36,16 @@ def adopt_metadata(
         name, schedule = "paged_mqa_schedule_metadata", _attribute(held, "paged_mqa_schedule_metadata")
         taken[name] = _table(req_to_token, name, schedule, config.paged_mqa_num_sms + 1, 2)
         if schedule.shape[1] != 2 or not schedule.is_contiguous():
-            raise ValueError(f"{name} has shape {list(schedule.shape)} and strides {schedule.stride()}; DeepGEMM reads "
-                             f"it as contiguous [{config.paged_mqa_num_sms + 1}, 2]")
+            raise ValueError(
+                f"{name} has shape {list(schedule.shape)} and strides {schedule.stride()}; DeepGEMM reads "
+                f"it as contiguous [{config.paged_mqa_num_sms + 1}, 2]"
+            )
     return NSAMetadata(**taken, flashmla_metadata=_flashmla(config, req_to_token, cap, held))
 
 
-def require_separate(config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, sets: list[NSAMetadata]) -> None:
+def require_separate(
+    config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, sets: list[NSAMetadata]
+) -> None:
     """Refuse adopted buffers that a replay would overwrite with another field's, or another step's, values."""
     for step, captured in enumerate(sets):
         _require_fields_apart(config, mode, step, captured)
@@ -43,8 +53,10 @@ def require_separate(config: NSAConfig, req_to_token: torch.Tensor, mode: Forwar
             if tensor.untyped_storage().data_ptr() == req_to_token.untyped_storage().data_ptr():
                 raise ValueError(f"{name} of step {step} lies in req_to_token's storage, which a replay only reads")
     if config.step_offset and len({s.cache_seqlens_int32.data_ptr() for s in sets}) < len(sets):
-        raise ValueError(f"cache_seqlens_int32 is one buffer for several steps, but with step_offset "
-                         f"{config.step_offset} lengths differ from step to step; adopt one per step")
+        raise ValueError(
+            f"cache_seqlens_int32 is one buffer for several steps, but with step_offset "
+            f"{config.step_offset} lengths differ from step to step; adopt one per step"
+        )
 
 
 def _require_fields_apart(config: NSAConfig, mode: ForwardMode, step: int, captured: NSAMetadata) -> None:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .config import NSAConfig
-from .modes import ForwardMode
+from .config import ForwardMode, NSAConfig
 
 _INTS = (torch.int32, torch.int64)
 
@@ -151,8 +150,10 @@ def _check_lengths(name: str, lengths: list[int], growth: int, width: int) -> No
     if max(lengths) + growth > width:
         at = lengths.index(max(lengths))
         need = f"{lengths[at]} + {growth} columns" if growth else f"{lengths[at]} columns"
-        raise ValueError(f"{name}[{at}] is {lengths[at]} and needs {need}, but the narrowest table has {width}; "
-                         "finish or shorten the request, or widen req_to_token and capture again")
+        raise ValueError(
+            f"{name}[{at}] is {lengths[at]} and needs {need}, but the narrowest table has {width}; "
+            "finish or shorten the request, or widen req_to_token and capture again"
+        )
 
 
 def _check_accepts(name: str, accepts: list[int], most: int) -> None:
@@ -161,9 +162,7 @@ def _check_accepts(name: str, accepts: list[int], most: int) -> None:
             raise ValueError(f"{name}[{at}] is {accepts[at]}; it must lie in 0..{most} (num_draft_tokens)")
 
 
-def _check_values(
-    config: NSAConfig, pool: int, batch: ReplayBatch, extend: bool, growth: int, width: int
-) -> None:
+def _check_values(config: NSAConfig, pool: int, batch: ReplayBatch, extend: bool, growth: int, width: int) -> None:
     lengths, rows = batch.seq_lens.tolist(), batch.req_pool_indices.tolist()
     _check_lengths("seq_lens", lengths, growth, width)
     for at in (rows.index(min(rows)), rows.index(max(rows))):
@@ -178,8 +177,10 @@ def _check_values(
 def _check_mirror(lengths: list[int], mirror: list[int]) -> None:
     for at, (length, claimed) in enumerate(zip(lengths, mirror, strict=True)):
         if claimed < length:
-            raise ValueError(f"seq_lens_cpu[{at}] is {claimed}, below seq_lens[{at}] = {length}; columns the row needs "
-                             "would stay stale. Refresh the mirror, or leave it None")
+            raise ValueError(
+                f"seq_lens_cpu[{at}] is {claimed}, below seq_lens[{at}] = {length}; columns the row needs "
+                "would stay stale. Refresh the mirror, or leave it None"
+            )
 
 
 def _check_accept_values(config: NSAConfig, batch: ReplayBatch, lengths: list[int]) -> None:
@@ -188,8 +189,12 @@ def _check_accept_values(config: NSAConfig, batch: ReplayBatch, lengths: list[in
     mirror = accepts if batch.accept_length_cpu is None else batch.accept_length_cpu.tolist()
     for at, (accept, length, claimed) in enumerate(zip(accepts, lengths, mirror, strict=True)):
         if accept > length:
-            raise ValueError(f"accept_length[{at}] is {accept}, above seq_lens[{at}] = {length}; the accepted tokens "
-                             "are part of the sequence, so seq_lens must already count them")
+            raise ValueError(
+                f"accept_length[{at}] is {accept}, above seq_lens[{at}] = {length}; the accepted tokens "
+                "are part of the sequence, so seq_lens must already count them"
+            )
         if claimed != accept:
-            raise ValueError(f"accept_length_cpu[{at}] is {claimed}, but accept_length[{at}] is {accept}; "
-                             "refresh the mirror, or leave it None")
+            raise ValueError(
+                f"accept_length_cpu[{at}] is {claimed}, but accept_length[{at}] is {accept}; "
+                "refresh the mirror, or leave it None"
+            )

@@ -1,11 +1,31 @@
-"""What stays fixed between capture and the last replay."""
+"""What stays fixed between capture and the last replay, and which forward pass a replay prepares."""
 
 from dataclasses import dataclass
+from enum import Enum
 
-from .modes import ForwardMode
 
-FLASHMLA_BLOCK = 64  # tokens in a FlashMLA block (`block_size_n`)
-FLASHMLA_OVERHEAD = 5  # blocks a request costs besides its own (`fixed_overhead_num_blocks`)
+class ForwardMode(Enum):
+    """The forward passes whose CUDA graphs read replay metadata."""
+
+    DECODE = "decode"
+    IDLE = "idle"
+    TARGET_VERIFY = "target_verify"
+    DRAFT_EXTEND = "draft_extend"
+
+    def is_decode_or_idle(self) -> bool:
+        return self in (ForwardMode.DECODE, ForwardMode.IDLE)
+
+    def is_target_verify(self) -> bool:
+        return self is ForwardMode.TARGET_VERIFY
+
+    def is_draft_extend(self) -> bool:
+        return self is ForwardMode.DRAFT_EXTEND
+
+    @property
+    def captured_as(self) -> "ForwardMode":
+        """The mode whose captured set this one replays: an idle rank replays the decode graph."""
+        return ForwardMode.DECODE if self is ForwardMode.IDLE else self
+
 
 _AT_LEAST_ONE = ("page_size", "index_topk", "num_draft_tokens", "max_context_len")
 
@@ -67,3 +87,10 @@ def _require_int(name: str, value: object, least: int) -> None:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def require_mode(mode: object) -> ForwardMode:
+    if not isinstance(mode, ForwardMode):
+        known = ", ".join(f"ForwardMode.{m.name}" for m in ForwardMode)
+        raise TypeError(f"mode must be one of {known}, got {mode!r}")
+    return mode

@@ -4,8 +4,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from .config import NSAConfig
-from .modes import ForwardMode
+from .config import ForwardMode, NSAConfig
 
 
 @dataclass

@@ -9,10 +9,9 @@ import torch
 
 from .adopt import adopt_metadata, require_separate
 from .batch import ReplayBatch, require_req_to_token, validate
-from .config import NSAConfig
-from .flashmla import schedule_flashmla
+from .config import ForwardMode, NSAConfig, require_mode
 from .metadata import Memory, NSAMetadata, memory
-from .modes import ForwardMode, require_mode
+from .schedules import schedule_flashmla
 from .strategies import strategy_class
 from .strategies.base import NO_STEPS, Captured, ReplayReport, Strategy
 
@@ -155,8 +154,10 @@ class MultiStepBackend:
         """
         bound = self._validated(batch, mode, False)
         if not bound.capture_safe:
-            raise RuntimeError(f"strategy {bound.name!r} needs lengths on the host, which a CUDA graph would freeze; "
-                               "refresh() needs 'fused' or 'graph'")
+            raise RuntimeError(
+                f"strategy {bound.name!r} needs lengths on the host, which a CUDA graph would freeze; "
+                "refresh() needs 'fused' or 'graph'"
+            )
         self.check_inputs(batch, mode)
         with self._alone():
             bound.launch(batch)
@@ -171,8 +172,10 @@ class MultiStepBackend:
         given = self._find(batch, mode).addresses(batch)
         for name, was, now in zip(_INPUTS, recorded[0], given, strict=False):
             if was != now:
-                raise ValueError(f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {was[1]} at "
-                                 f"{was[0]:#x}; write new values into the recorded tensor instead of passing another")
+                raise ValueError(
+                    f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {was[1]} at "
+                    f"{was[0]:#x}; write new values into the recorded tensor instead of passing another"
+                )
 
     def forget_recording(self, bs: int, mode: ForwardMode) -> None:
         """The graph that recorded `refresh` for this size is gone: the next recording may read other tensors."""
@@ -221,8 +224,9 @@ class MultiStepBackend:
     def _validated(self, batch: ReplayBatch, mode: ForwardMode, read_values: bool) -> Strategy:
         bound = self._find(batch, mode)
         c = bound.captured
-        validate(c.config, c.req_to_token, batch, c.mode, width=c.width, num_steps=self.num_steps,
-                 read_values=read_values)  # fmt: skip
+        validate(
+            c.config, c.req_to_token, batch, c.mode, width=c.width, num_steps=self.num_steps, read_values=read_values
+        )
         return bound
 
     def _remember(self, batch: ReplayBatch, mode: ForwardMode, bound: Strategy) -> None:
@@ -243,16 +247,27 @@ class MultiStepBackend:
 
     def _require_inputs(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
         if not hasattr(self._strategy_class, "reads"):
-            raise ValueError(f"inputs were given, but strategy {self.strategy!r} records none: it reads every batch "
-                             "where it is; leave them out, or use 'graph'")
-        validate(self.config, self.req_to_token, inputs, mode, width=self.req_to_token.shape[1],
-                 num_steps=self.num_steps, read_values=False)  # fmt: skip
+            raise ValueError(
+                f"inputs were given, but strategy {self.strategy!r} records none: it reads every batch "
+                "where it is; leave them out, or use 'graph'"
+            )
+        validate(
+            self.config,
+            self.req_to_token,
+            inputs,
+            mode,
+            width=self.req_to_token.shape[1],
+            num_steps=self.num_steps,
+            read_values=False,
+        )
         if inputs.bs != bs:
             raise ValueError(f"inputs.seq_lens has {inputs.bs} requests, but bs is {bs}")
 
 
-_BUSY = ("this backend is in use by another thread, or by the call that led here; replay from one thread at a time, "
-         "or give each thread a backend of its own")
+_BUSY = (
+    "this backend is in use by another thread, or by the call that led here; replay from one thread at a time, "
+    "or give each thread a backend of its own"
+)
 
 
 def _torn_note(bound: Strategy) -> str:

@@ -4,8 +4,8 @@ from dataclasses import fields
 
 import torch
 
+from .config import ForwardMode, require_mode
 from .metadata import NSAMetadata, PrecomputedMetadata
-from .modes import ForwardMode, require_mode
 
 CopyPlan = list[tuple[torch.Tensor, torch.Tensor]]
 

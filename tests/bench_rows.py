@@ -1,27 +1,57 @@
 """A recording made up from chosen numbers, so that claims and decisions can be tested without a GPU."""
 
-from nsa_core.bench.evidence import STEPS_CASES
-from nsa_core.bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
-from nsa_core.bench.parts import CACHED, COPY_ALL, COPY_ONE, ONE_COPY, PRECOMPUTE, REBUILT, SEVEN_COPIES, SLICED
+from nsa_core.lab.bench.evidence import STEPS_CASES
+from nsa_core.lab.bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
+from nsa_core.lab.bench.parts import CACHED, COPY_ALL, COPY_ONE, ONE_COPY, PRECOMPUTE, REBUILT, SEVEN_COPIES, SLICED
 
-CONDITIONS = {"machine": "A GPU", "device": "cuda", "gpu": "A GPU", "driver": "1", "torch": "2", "triton": "3",
-              "commit": "c" * 40, "dirty": False, "date": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+CONDITIONS = {
+    "machine": "A GPU",
+    "device": "cuda",
+    "gpu": "A GPU",
+    "driver": "1",
+    "torch": "2",
+    "triton": "3",
+    "commit": "c" * 40,
+    "dirty": False,
+    "date": "2026-01-01T00:00:00+00:00",
+}
 
 EXACT = {"contract": "exact", "checked_cells": 100}
 
 # What the record says, and what an H200 said of the original code in November 2026.
 AS_RECORDED = {
-    "eager": {4: 700, 8: 1400}, "copy": {4: 235, 8: 295}, "batched": {4: 220, 8: 280}, "graph": {4: 230, 8: 290},
-    "compute": 175, "copy one": 25, "batched one": 16, "share": 0.10, "launch": 2.5, "copy device": 20,
+    "eager": {4: 700, 8: 1400},
+    "copy": {4: 235, 8: 295},
+    "batched": {4: 220, 8: 280},
+    "graph": {4: 230, 8: 290},
+    "compute": 175,
+    "copy one": 25,
+    "batched one": 16,
+    "share": 0.10,
+    "launch": 2.5,
+    "copy device": 20,
     "parts": {"to(int32)": 5, "cumsum": 15, "table gather": 20, "clamp": 30, "page transform": 40, "cat/arange": 50},
-    "seven": {"copy": 28.7, "batched-each": 41, "batched": 19.38}, "transform": {SLICED: 20, CACHED: 20, REBUILT: 40},
-    "contiguous": (6, 7), "operation": "memcpy", "lines": 480,
-}  # fmt: skip
+    "seven": {"copy": 28.7, "batched-each": 41, "batched": 19.38},
+    "transform": {SLICED: 20, CACHED: 20, REBUILT: 40},
+    "contiguous": (6, 7),
+    "operation": "memcpy",
+    "lines": 480,
+}
 AS_ON_AN_H200 = AS_RECORDED | {
-    "eager": {4: 834, 8: 1992}, "copy": {4: 471, 8: 692}, "batched": {4: 606, 8: 1038}, "graph": {4: 4.7, 8: 9.1},
-    "compute": 201, "copy one": 89.3, "batched one": 107.1, "share": 0.6, "launch": 8, "copy device": 36.5,
-    "contiguous": (4, 6), "operation": "kernel", "lines": 239,
-}  # fmt: skip
+    "eager": {4: 834, 8: 1992},
+    "copy": {4: 471, 8: 692},
+    "batched": {4: 606, 8: 1038},
+    "graph": {4: 4.7, 8: 9.1},
+    "compute": 201,
+    "copy one": 89.3,
+    "batched one": 107.1,
+    "share": 0.6,
+    "launch": 8,
+    "copy device": 36.5,
+    "contiguous": (4, 6),
+    "operation": "kernel",
+    "lines": 239,
+}
 
 
 def spreads(us, **more):
@@ -36,7 +66,9 @@ def spreads(us, **more):
 def row(case, kind, name, us=None, strategy=None, **more):
     times = {} if us is None else spreads(us, **more)
     given = {"case": case, "kind": kind, "name": name, "strategy": strategy, "flashmla": "none"}
-    return CONDITIONS | given | times | {"bytes_generate": 600_000} | {k: v for k, v in more.items() if k not in times}
+    return (
+        CONDITIONS | given | times | {"bytes_generate": 600_000} | {k: v for k, v in more.items() if k not in times}
+    )
 
 
 def recording(numbers, **conditions):
@@ -51,7 +83,9 @@ def _replays(n):
                 device = n["copy device"] if name == "copy" else n[name][steps] / 10
                 yield row(case, "strategy", name, n[name][steps], name, device_us=device, **EXACT)
         if steps in n["copy"]:
-            yield row(case, "strategy", "fused", n["graph"][steps] * 3, "fused", **EXACT | {"contract": "live prefix"})
+            yield row(
+                case, "strategy", "fused", n["graph"][steps] * 3, "fused", **EXACT | {"contract": "live prefix"}
+            )
             yield row(case, "part", COPY_ALL, n["copy"][steps] * n["share"], "copy")
             yield from (row(case, "floor", name, n["launch"]) for name in (TINY_COPY, ONE_NODE_GRAPH, EMPTY_LAUNCH))
 
@@ -69,7 +103,9 @@ def _parts(n):
 def _facts(n):
     flat, copies = n["contiguous"]
     for case in ("record-4", "target_verify-steps-4", "draft_extend-steps-4"):
-        yield row(case, "plan", COPY_ONE, copies=copies, contiguous_copies=flat, copied_bytes=1000, contiguous_bytes=10)
+        yield row(
+            case, "plan", COPY_ONE, copies=copies, contiguous_copies=flat, copied_bytes=1000, contiguous_bytes=10
+        )
     yield row("flashmla-dense-decode", "strategy", "copy", 300, "copy", **EXACT) | {"flashmla": "dense"}
     yield row("facts", "fact", "steps are equal", value=True, cells=1000)
     yield row("facts", "fact", "source lines", strategy="batched", value=n["lines"])

@@ -10,11 +10,17 @@ import torch
 from batches import DECODE, EXTEND, VERIFY, token_table
 
 import nsa_core as nsa
-from nsa_core.paged_mqa import schedule_paged_mqa
+from nsa_core.schedules import schedule_paged_mqa
 
 BS, STEPS, POOL, WIDTH = 4, 4, 9, 333
 BASE = {"page_size": 64, "index_topk": 96, "num_draft_tokens": 4, "max_context_len": 256, "paged_mqa_num_sms": 7}
-VECTORS = ("cache_seqlens_int32", "cu_seqlens_k", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "nsa_cu_seqlens_k")
+VECTORS = (
+    "cache_seqlens_int32",
+    "cu_seqlens_k",
+    "nsa_seqlens_expanded",
+    "nsa_cache_seqlens_int32",
+    "nsa_cu_seqlens_k",
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,10 @@ def strided_set(config, mode, width, gap):
     cap, pages = BS * config.rows_per_request(mode), -(-width // config.page_size)
     sizes = dict(zip(VECTORS, (BS, BS + 1, cap, cap, cap + 1), strict=True))
     vectors = {name: torch.zeros(size + 2 * gap).int()[gap : gap + size] for name, size in sizes.items()}
-    tables = {name: torch.zeros(cap + gap, columns + gap).int()[:cap, :columns]
-              for name, columns in (("page_table_1", width), ("real_page_table", pages))}  # fmt: skip
+    tables = {
+        name: torch.zeros(cap + gap, columns + gap).int()[:cap, :columns]
+        for name, columns in (("page_table_1", width), ("real_page_table", pages))
+    }
     constants = {name: torch.arange(cap + 1).int() for name in ("cu_seqlens_q", "nsa_cu_seqlens_q")}
     schedule = torch.zeros(config.paged_mqa_num_sms + 1, 2).int()
     return SimpleNamespace(**vectors, **tables, **constants, paged_mqa_schedule_metadata=schedule)
@@ -315,8 +323,13 @@ def a_length_of_zero_becomes_minus_one(replay, sets):
     return refresh
 
 
-@modelled_on("FlashMLA#96", "not refreshed", "flashmla_metadata.num_splits", mode=VERIFY,
-             config={"flashmla_num_sm_parts": 6, "flashmla_dense": True})  # fmt: skip
+@modelled_on(
+    "FlashMLA#96",
+    "not refreshed",
+    "flashmla_metadata.num_splits",
+    mode=VERIFY,
+    config={"flashmla_num_sm_parts": 6, "flashmla_dense": True},
+)
 def splits_are_sized_for_requests_instead_of_rows(replay, sets):
     def refresh(batch):
         kept = [captured.flashmla_metadata.num_splits[BS + 1 :].clone() for captured in sets]

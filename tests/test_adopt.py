@@ -63,7 +63,9 @@ def backend_of(strategy="copy", config=CONFIG, num_steps=STEPS):
 def foreign_steps(strategy, mode, **how):
     """An object per step; one object for all steps where a strategy shares."""
     one = foreign(mode, **how)
-    return [one] * STEPS if strategy.startswith("shared") else [one] + [foreign(mode, **how) for _ in range(STEPS - 1)]
+    return (
+        [one] * STEPS if strategy.startswith("shared") else [one] + [foreign(mode, **how) for _ in range(STEPS - 1)]
+    )
 
 
 def adopting(strategy, steps, mode, config=CONFIG):
@@ -184,7 +186,9 @@ def test_tables_cut_from_wider_ones_are_written_by_their_strides(mode, strategy)
 def far_apart(tmp_path_factory):
     """Three rows 2**30 elements apart, in a sparse file: the distance fits 32 bits, the offset of row 2 does not."""
     path, cells = tmp_path_factory.mktemp("sparse") / "rows", 2**31 + WIDTH
-    return torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells)).as_strided((3, WIDTH), (2**30, 1))
+    return torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells)).as_strided(
+        (3, WIDTH), (2**30, 1)
+    )
 
 
 @each_strategy

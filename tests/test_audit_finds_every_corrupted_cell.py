@@ -12,10 +12,16 @@ from nsa_core.audit.run import POISONS
 
 WIDTH, POOL, BS, STEPS = 270, 5, 3, 3
 CONFIGS = [
-    nsa.NSAConfig(page_size=page, index_topk=48, num_draft_tokens=3, flashmla_num_sm_parts=5, flashmla_dense=dense,
-                  paged_mqa_num_sms=6)
+    nsa.NSAConfig(
+        page_size=page,
+        index_topk=48,
+        num_draft_tokens=3,
+        flashmla_num_sm_parts=5,
+        flashmla_dense=dense,
+        paged_mqa_num_sms=6,
+    )
     for page, dense in ((16, False), (1, True))
-]  # fmt: skip
+]
 SCHEDULES = ("flashmla_metadata.flashmla_metadata", "flashmla_metadata.num_splits", "paged_mqa_schedule_metadata")
 
 

@@ -57,8 +57,10 @@ def writes_on_a_stream_of_its_own(backend, replay, sets):  # sglang#28034
 
 def replays_a_graph_of_host_values(backend, replay, sets):  # sglang#39825
     """The copies are recorded with the column count of the batch at capture."""
-    static = nsa.ReplayBatch(*(torch.ones(3, dtype=torch.int64, device="cuda") for _ in range(2)),
-                             seq_lens_cpu=torch.ones(3, dtype=torch.int64))  # fmt: skip
+    static = nsa.ReplayBatch(
+        *(torch.ones(3, dtype=torch.int64, device="cuda") for _ in range(2)),
+        seq_lens_cpu=torch.ones(3, dtype=torch.int64),
+    )
     replay(static)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -10,7 +10,7 @@ from mutants import BS, strided_set
 import nsa_core as nsa
 from nsa_core.__main__ import main
 from nsa_core.audit import KINDS, Finding, audit
-from nsa_core.paged_mqa import RELEASES, schedule_paged_mqa
+from nsa_core.schedules import RELEASES, schedule_paged_mqa
 
 CONFIG = nsa.NSAConfig(page_size=16, index_topk=48, num_draft_tokens=3, paged_mqa_num_sms=5)
 
@@ -154,8 +154,12 @@ def test_an_idle_rank_is_audited_like_decode():
 def test_between_is_called_before_every_refresh():
     backend, sets = backend_for(DECODE)
     calls = []
-    report = audited(backend, sets, between=lambda: calls.append("between"),
-                     refresh=lambda batch: calls.append("refresh") or backend.replay(batch, DECODE))  # fmt: skip
+    report = audited(
+        backend,
+        sets,
+        between=lambda: calls.append("between"),
+        refresh=lambda batch: calls.append("refresh") or backend.replay(batch, DECODE),
+    )
     assert report.ok and calls[:4] == ["between", "refresh"] * 2
 
 
@@ -203,7 +207,9 @@ def test_a_field_that_is_gone_has_moved():
 
     held = [engine_set(captured) for captured in sets]
     (finding,) = audited(backend, held, refresh=refresh).findings
-    assert (finding.kind, finding.field, finding.step) == ("moved", "real_page_table", 1) and "is gone" in str(finding)
+    assert (finding.kind, finding.field, finding.step) == ("moved", "real_page_table", 1) and "is gone" in str(
+        finding
+    )
 
 
 REFUSED = {
@@ -221,8 +227,13 @@ REFUSED = {
 @pytest.mark.parametrize("error, change, says", list(REFUSED.values()), ids=list(REFUSED))
 def test_what_cannot_be_audited_is_refused_by_name(error, change, says):
     backend, sets = backend_for(change.get("mode") if change.get("mode") is VERIFY else DECODE)
-    given = {"refresh": lambda batch: None, "captured_sets": sets, "config": CONFIG,
-             "req_to_token": backend.req_to_token, "mode": DECODE}  # fmt: skip
+    given = {
+        "refresh": lambda batch: None,
+        "captured_sets": sets,
+        "config": CONFIG,
+        "req_to_token": backend.req_to_token,
+        "mode": DECODE,
+    }
     with pytest.raises(error, match=says):
         audit(**given | change)
 

@@ -90,7 +90,8 @@ SHAPES = [
     ),
 ]
 DEVICES = [
-    Bad(f"{field} elsewhere", ValueError, {field: META}, (field, "meta")) for field in ("seq_lens", "req_pool_indices")
+    Bad(f"{field} elsewhere", ValueError, {field: META}, (field, "meta"))
+    for field in ("seq_lens", "req_pool_indices")
 ]
 LENGTHS = [
     Bad("a negative length", ValueError, dict(seq_lens=i64(10, -1)), ("seq_lens", number(-1))),
@@ -113,7 +114,10 @@ LENGTHS = [
 ]
 POOL_ROWS = [
     Bad(
-        "a pool row past the last", ValueError, dict(req_pool_indices=i64(0, POOL)), ("req_pool_indices", number(POOL))
+        "a pool row past the last",
+        ValueError,
+        dict(req_pool_indices=i64(0, POOL)),
+        ("req_pool_indices", number(POOL)),
     ),
     Bad("a negative pool row", ValueError, dict(req_pool_indices=i32(-1, 2)), ("req_pool_indices", number(-1))),
     Bad(
@@ -145,7 +149,7 @@ ACCEPTS = [
         dict(seq_lens=i64(20, 2), accept_length=i32(1, 3)),
         ("accept_length", number(3), number(2)),
         (EXTEND,),
-    ),
+    )
 ]
 MIRRORS = [
     Bad(f"length mirror {why}", error, dict(seq_lens_cpu=value), ("seq_lens_cpu", says), modes)
@@ -306,7 +310,11 @@ CONSTRUCTION = {
     "req_to_token of rank 3": (ValueError, dict(req_to_token=TABLE[None]), ("req_to_token", shape(1, POOL, WIDTH))),
     "no steps": (ValueError, dict(num_steps=0), ("num_steps", number(0))),
     "a negative number of steps": (ValueError, dict(num_steps=-2), ("num_steps", number(-2))),
-    "an unknown validation": (ValueError, dict(validation="none"), ("validation", "none", "auto", "values", "shapes")),
+    "an unknown validation": (
+        ValueError,
+        dict(validation="none"),
+        ("validation", "none", "auto", "values", "shapes"),
+    ),
     "an unknown strategy": (
         ValueError,
         dict(strategy="fastest"),

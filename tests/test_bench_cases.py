@@ -5,9 +5,9 @@ import torch
 from batches import DECODE, EXTEND, MODES, VERIFY
 
 import nsa_core as nsa
-from nsa_core.bench.cases import QUICK, Case, build, grid, select, token_table
-from nsa_core.bench.traffic import Traffic, traffic
-from nsa_core.bench.verify import POISON, Gate, poison
+from nsa_core.lab.bench.cases import QUICK, Case, build, grid, select, token_table
+from nsa_core.lab.bench.traffic import Traffic, traffic
+from nsa_core.lab.bench.verify import POISON, Gate, poison
 
 GRID = grid()
 
@@ -89,8 +89,18 @@ def test_the_gate_passes_a_right_replay(case):
     assert gate.cells("exact") > 100
 
 
-@pytest.mark.parametrize("field", ["cache_seqlens_int32", "cu_seqlens_k", "nsa_cache_seqlens_int32", "nsa_cu_seqlens_k",
-                                   "page_table_1", "real_page_table", "nsa_seqlens_expanded"])  # fmt: skip
+@pytest.mark.parametrize(
+    "field",
+    [
+        "cache_seqlens_int32",
+        "cu_seqlens_k",
+        "nsa_cache_seqlens_int32",
+        "nsa_cu_seqlens_k",
+        "page_table_1",
+        "real_page_table",
+        "nsa_seqlens_expanded",
+    ],
+)
 def test_the_gate_names_the_step_field_and_cell_that_is_wrong(field):
     case = SMALL[1]
     inputs, backend = captured(case)
@@ -120,7 +130,8 @@ def test_the_gate_sees_a_schedule_that_is_not_refreshed():
         backend[0].flashmla_metadata.num_splits[1] += 1
 
     assert Gate(case, inputs).replayed(backend, call, "exact") == [
-        "step 0: flashmla_metadata.num_splits is not the schedule of the lengths"]  # fmt: skip
+        "step 0: flashmla_metadata.num_splits is not the schedule of the lengths"
+    ]
 
 
 def test_the_gate_also_checks_the_second_call_of_a_batch():
@@ -157,7 +168,8 @@ def test_bytes_of_a_case_small_enough_to_count_by_hand():
     tables, vectors = 2 * (100 + 2) * 4, (2 * 2 + 2 * 2) * 4  # slots and pages; four vectors of bs
     exact = tables + vectors
     assert traffic(case, build(case, "cpu")) == Traffic(
-        generate=read + 3 * exact, share=read + exact, copy=2 * exact + 6 * exact, recompute=12 * exact)  # fmt: skip
+        generate=read + 3 * exact, share=read + exact, copy=2 * exact + 6 * exact, recompute=12 * exact
+    )
 
 
 def test_ragged_lengths_are_charged_what_they_use():

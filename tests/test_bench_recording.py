@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from nsa_core.bench import BrokenRecording, Recording, conditions, read
+from nsa_core.lab.bench import BrokenRecording, Recording, conditions, read
 
 ROW = {"case": "record-4", "loop_us": 1.5}
 
@@ -111,7 +111,9 @@ def test_a_recording_just_written_does_not_make_the_tree_dirty(checkout):
     assert conditions_here()["dirty"] is False
 
 
-@pytest.mark.parametrize("named, found", [("abc", ("abc", False)), ("abc-dirty", ("abc", True)), (None, (None, None))])
+@pytest.mark.parametrize(
+    "named, found", [("abc", ("abc", False)), ("abc-dirty", ("abc", True)), (None, (None, None))]
+)
 def test_without_git_the_environment_names_the_commit(tmp_path, monkeypatch, named, found):
     monkeypatch.setattr(conditions, "_PACKAGE", tmp_path)
     monkeypatch.delenv("NSA_CORE_COMMIT", raising=False)

@@ -11,9 +11,9 @@ import torch
 from bench_rows import AS_ON_AN_H200, recording
 
 import nsa_core as nsa
-from nsa_core.bench import Run, compare, how_fast, read, report, select, table
-from nsa_core.bench.cases import Case
-from nsa_core.bench.run import not_timed
+from nsa_core.lab.bench import Run, compare, how_fast, read, report, select, table
+from nsa_core.lab.bench.cases import Case
+from nsa_core.lab.bench.run import not_timed
 from nsa_core.strategies import REGISTRY
 from nsa_core.strategies.copy import Copy
 from nsa_core.strategies.foreach import Foreach
@@ -131,8 +131,15 @@ def test_an_interpreted_kernel_is_never_timed():
 def bench(*arguments, **environment):
     command = [sys.executable, "-m", "nsa_core", *arguments]
     root = Path(nsa.__file__).parents[1]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"} | environment)  # fmt: skip
+    return subprocess.run(
+        command,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +176,7 @@ def test_a_case_can_be_compared_with_the_recording(quick):
 def test_the_command_exits_with_1_after_a_failure(monkeypatch, capsys):
     import argparse
 
-    from nsa_core import bench as package
+    from nsa_core.lab import bench as package
 
     monkeypatch.setitem(REGISTRY, Breaks.name, Breaks)
     parser = argparse.ArgumentParser()

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from nsa_core.bench import stats
-from nsa_core.bench.device import Host, Operation, _split, observer
-from nsa_core.bench.timer import Candidate, Timer, WrongResult
+from nsa_core.lab.bench import stats
+from nsa_core.lab.bench.device import Host, Operation, _split, observer
+from nsa_core.lab.bench.timer import Candidate, Timer, WrongResult
 
 
 class Machine:
@@ -82,7 +82,8 @@ def test_a_drifting_clock_moves_both_candidates_and_not_their_ratio():
     machine = Machine()
     slowing = {"drift": 2e-7}  # twice as slow after 5 ms
     timings = machine.timer(budget_s=0.02, rounds=20).time(
-        [machine.candidate("a", 10, **slowing), machine.candidate("b", 20, **slowing)])  # fmt: skip
+        [machine.candidate("a", 10, **slowing), machine.candidate("b", 20, **slowing)]
+    )
     assert timings["a"].loop.q3 > 1.2 * timings["a"].loop.q1
     assert stats.ratio(timings["b"].loop, timings["a"].loop).median == pytest.approx(2, rel=0.1)
 
@@ -200,8 +201,14 @@ def test_a_profile_is_cut_at_the_separators_in_the_devices_order():
     assert list(_split(events)) == [[Operation("add", 0.25)], [Operation("Memcpy DtoD", 0.5)], []]
 
 
-@pytest.mark.parametrize("name, kind", [("Memcpy DtoD (Device -> Device)", "memcpy"), ("Memset (Device)", "memset"),
-                                        ("void at::native::elementwise_kernel<...>", "kernel")])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("Memcpy DtoD (Device -> Device)", "memcpy"),
+        ("Memset (Device)", "memset"),
+        ("void at::native::elementwise_kernel<...>", "kernel"),
+    ],
+)
 def test_an_operations_kind_is_read_from_the_profilers_name(name, kind):
     assert Operation(name, 1.0).kind == kind
 

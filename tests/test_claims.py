@@ -3,9 +3,9 @@
 import pytest
 from bench_rows import AS_ON_AN_H200, AS_RECORDED, recording
 
-from nsa_core import claims
-from nsa_core.bench.evidence import Evidence, runs
-from nsa_core.bench.stats import Spread
+from nsa_core.lab.bench.evidence import Evidence, runs
+from nsa_core.lab.bench.stats import Spread
+from nsa_core.lab.decision import claims
 
 NUMBERED = {"P": 7, "C": 6, "B": 7, "A": 3, "D": 3}
 IDS = [f"{letter}{i}" for letter, count in NUMBERED.items() for i in range(1, count + 1)]
@@ -30,7 +30,18 @@ def test_on_the_records_own_numbers_every_claim_holds():
 def test_on_the_numbers_of_an_h200_the_same_claims_do_not():
     found = verdicts(recording(AS_ON_AN_H200))
     assert {i for i, v in found.items() if v == claims.NOT_HELD} == {
-        "P1", "P2", "C2", "C3", "C4", "C6", "B2", "B3", "B4", "B5", "D3"}  # fmt: skip
+        "P1",
+        "P2",
+        "C2",
+        "C3",
+        "C4",
+        "C6",
+        "B2",
+        "B3",
+        "B4",
+        "B5",
+        "D3",
+    }
     assert found["D2"] == claims.MET
     assert found["P5"] == found["B7"] == claims.HELD
 
@@ -58,14 +69,26 @@ def test_a_missing_row_is_named_and_no_verdict_is_made_up():
 
 
 def test_an_error_row_is_no_measurement_and_its_reason_is_given():
-    failed = {"case": "record-4", "kind": "error", "name": "batched", "strategy": "batched", "reason": "TypeError: no"}
+    failed = {
+        "case": "record-4",
+        "kind": "error",
+        "name": "batched",
+        "strategy": "batched",
+        "reason": "TypeError: no",
+    }
     rows = [r for r in recording(AS_RECORDED) if not (r["case"] == "record-4" and r["name"] == "batched")]
     found = {f.claim.id: f for f in claims.ledger([Evidence([*rows, rows[0] | failed])])}
     assert found["B3"].verdict == claims.NOT_TESTABLE
 
 
 def test_a_wrong_copy_anywhere_breaks_the_claim_that_there_are_no_edge_cases():
-    failed = {"case": "ragged-decode", "kind": "error", "name": "copy", "strategy": "copy", "reason": "WrongResult: x"}
+    failed = {
+        "case": "ragged-decode",
+        "kind": "error",
+        "name": "copy",
+        "strategy": "copy",
+        "reason": "WrongResult: x",
+    }
     rows = recording(AS_RECORDED)
     assert verdicts([*rows, rows[0] | failed])["C5"] == claims.NOT_HELD
 
@@ -88,8 +111,13 @@ def test_the_newest_run_that_can_answer_does():
 
 @pytest.mark.parametrize(
     "measured, holds",
-    [(Spread(100, 100, 100, 9), True), (Spread(125, 125, 125, 9), True), (Spread(126, 126, 126, 9), False),
-     (Spread(130, 120, 140, 9), True), (Spread(74, 73, 74.9, 9), False)],
-)  # fmt: skip
+    [
+        (Spread(100, 100, 100, 9), True),
+        (Spread(125, 125, 125, 9), True),
+        (Spread(126, 126, 126, 9), False),
+        (Spread(130, 120, 140, 9), True),
+        (Spread(74, 73, 74.9, 9), False),
+    ],
+)
 def test_a_number_holds_when_the_middle_half_comes_within_a_quarter_of_it(measured, holds):
     assert claims.near(measured, 100) is holds

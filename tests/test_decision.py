@@ -6,9 +6,9 @@ import json
 import pytest
 from bench_rows import AS_ON_AN_H200, AS_RECORDED, recording
 
-from nsa_core import decision
-from nsa_core.bench.evidence import NotMeasured, runs
-from nsa_core.bench.stats import Spread
+from nsa_core.lab import decision
+from nsa_core.lab.bench.evidence import NotMeasured, runs
+from nsa_core.lab.bench.stats import Spread
 
 EXACT = decision.BreakEven(compute_us=150, per_copy_us=10, copies=6)
 
@@ -22,7 +22,9 @@ def alternative(name, factor, significant=True):
 
 
 def criteria(copies, bottleneck, better):
-    return [decision.Criterion(name, met, "why") for name, met in zip("abc", (copies, bottleneck, better), strict=True)]
+    return [
+        decision.Criterion(name, met, "why") for name, met in zip("abc", (copies, bottleneck, better), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("value, met", [(0.10, False), (0.5, False), (0.51, True)])
@@ -147,7 +149,8 @@ def test_the_command_prints_one_verdict_line_and_where_it_comes_from(tmp_path, c
     assert command(tmp_path, "--decode-step-us", "1884") == 0
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if line.startswith("Verdict:")] == [
-        "Verdict: do something else: graph, at least 76x faster than the copies"]  # fmt: skip
+        "Verdict: do something else: graph, at least 76x faster than the copies"
+    ]
     assert "made-up.jsonl" in said and "A GPU, driver 1, torch 2" in said
     assert "471 us is 25.0% of 1884 us" in said
 

@@ -82,4 +82,6 @@ def test_every_direct_requirement_is_pinned_inside_its_range(line):
 
 def test_the_core_asks_for_torch_alone():
     assert [Requirement(line).name for line in PROJECT["dependencies"]] == ["torch"]
-    assert "3.11" in SpecifierSet(PROJECT["requires-python"]) and "3.10" not in SpecifierSet(PROJECT["requires-python"])
+    assert "3.11" in SpecifierSet(PROJECT["requires-python"]) and "3.10" not in SpecifierSet(
+        PROJECT["requires-python"]
+    )

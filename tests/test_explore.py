@@ -11,14 +11,14 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import nsa_core as nsa
-from nsa_core import oracle
-from nsa_core.explore import __main__ as shell
-from nsa_core.explore import draw, exercises, frame, traffic, words
-from nsa_core.explore import picture as pictures
-from nsa_core.explore.observe import CONSTANT, FIELDS, CellState, Observation
-from nsa_core.explore.setup import Inputs, Setup, token_table
-from nsa_core.explore.traffic import full_size, scale_model
-from nsa_core.explore.widgets import Explorer
+from nsa_core.audit import oracle
+from nsa_core.lab.explore import __main__ as shell
+from nsa_core.lab.explore import draw, exercises, frame, traffic, words
+from nsa_core.lab.explore import picture as pictures
+from nsa_core.lab.explore.observe import CONSTANT, FIELDS, CellState, Observation
+from nsa_core.lab.explore.setup import Inputs, Setup, token_table
+from nsa_core.lab.explore.traffic import full_size, scale_model
+from nsa_core.lab.explore.widgets import Explorer
 from nsa_core.strategies.copy import Copy
 
 LONG = Inputs((16, 5, 14, 10), (4, 2, 3, 1))
@@ -65,8 +65,16 @@ def test_observed_writes_are_those_the_contract_asks_for(setup):
     seen, batch = observed(setup, LONG, SHORT), SHORT.batch(setup)
     contract = nsa.strategies("cpu")[setup.strategy].contract
     for step, written in enumerate(seen.written):
-        asked = oracle.expected(setup.config, seen.table, batch, setup.mode, seen.sets[step],
-                                contract=contract, step=step, num_steps=setup.steps)  # fmt: skip
+        asked = oracle.expected(
+            setup.config,
+            seen.table,
+            batch,
+            setup.mode,
+            seen.sets[step],
+            contract=contract,
+            step=step,
+            num_steps=setup.steps,
+        )
         for name, cells in asked.items():
             wanted = cells.mask.clone()
             if name.endswith("cu_seqlens_k"):
@@ -131,7 +139,7 @@ def test_a_field_that_is_forgotten_shows_as_a_fault(monkeypatch):
 
 
 def test_a_value_equal_to_a_poison_is_still_seen():
-    from nsa_core.explore.observe import POISONS
+    from nsa_core.lab.explore.observe import POISONS
 
     table = token_table(4, 24, 4)
     table[1, :2] = torch.tensor(POISONS)
@@ -245,7 +253,11 @@ def test_the_summary_counts_cells_bytes_and_operations():
 VISION = {  # severe colour blindness in linear RGB (Machado, Oliveira, Fernandes 2009)
     "typical": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -318,9 +330,20 @@ def shown(explorer):
     return explorer.summary, explorer.text.value, explorer.image.value
 
 
-CHANGES = {"requests": 3, "lengths": "1, 2, 3, 4, 5, 6, 7, 8", "mode": "target_verify", "strategy": "foreach",
-           "page_size": 2, "topk": 5, "steps": 2, "step_offset": 1, "step": 2, "field": "nsa_cu_seqlens_k",
-           "row": 4, "column": 9}  # fmt: skip
+CHANGES = {
+    "requests": 3,
+    "lengths": "1, 2, 3, 4, 5, 6, 7, 8",
+    "mode": "target_verify",
+    "strategy": "foreach",
+    "page_size": 2,
+    "topk": 5,
+    "steps": 2,
+    "step_offset": 1,
+    "step": 2,
+    "field": "nsa_cu_seqlens_k",
+    "row": 4,
+    "column": 9,
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -502,9 +525,17 @@ def test_the_shell_names_the_extra_that_is_missing(monkeypatch, tmp_path, capsys
 
 # What the notebooks lean on
 
-WRONG = {"decode unread": 77, "decode tight": [9] * 7 + [10], "decode stale": ([15] * 8, [11] * 8),
-         "verify longest": 23, "verify rows": [5, 6], "verify uncut": [3, 4, 5, 7],
-         "extend requests": [0, 0, 1], "extend rows": [5, 6, 7, 12, 11], "extend full": [4, 4, 4, 3]}  # fmt: skip
+WRONG = {
+    "decode unread": 77,
+    "decode tight": [9] * 7 + [10],
+    "decode stale": ([15] * 8, [11] * 8),
+    "verify longest": 23,
+    "verify rows": [5, 6],
+    "verify uncut": [3, 4, 5, 7],
+    "extend requests": [0, 0, 1],
+    "extend rows": [5, 6, 7, 12, 11],
+    "extend full": [4, 4, 4, 3],
+}
 
 
 @pytest.mark.parametrize("exercise", exercises.CHECKS)

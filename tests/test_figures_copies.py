@@ -7,16 +7,23 @@ import pytest
 import torch
 
 import nsa_core as nsa
-from nsa_core.bench import Case, Run, Spread, WrongResult, parts
-from nsa_core.bench.evidence import RECORD_CASES, NotMeasured
-from nsa_core.claims import CLAIMS
-from nsa_core.explore import figures_copies as figures
 from nsa_core.kernels import copies
+from nsa_core.lab.bench import Case, Run, Spread, WrongResult, parts
+from nsa_core.lab.bench.evidence import RECORD_CASES, NotMeasured
+from nsa_core.lab.decision.claims import CLAIMS
+from nsa_core.lab.explore import figures_copies as figures
 from nsa_core.strategies.base import Captured
 from nsa_core.strategies.batched import Batched
 
-CHARTS = (figures.gain_chart, figures.timeline_chart, figures.operations_chart, figures.transform_chart,
-          figures.record_chart, figures.seven_chart, figures.forms_chart)  # fmt: skip
+CHARTS = (
+    figures.gain_chart,
+    figures.timeline_chart,
+    figures.operations_chart,
+    figures.transform_chart,
+    figures.record_chart,
+    figures.seven_chart,
+    figures.forms_chart,
+)
 SMALL = Case("small", bs=2, lengths=64, width=128, steps=2)
 claims = {claim.id: claim.text for claim in CLAIMS}
 
@@ -121,8 +128,10 @@ def test_the_grid_drawn_is_the_grid_launched():
 
 def test_a_grid_is_said_in_programs():
     lines = figures.grid_chart({"one": {"a": 5}, "two": {"a": 5, "b": 2000}}, 1024).lines
-    assert lines == ["one: 1 blocks x 1 copies = 1 programs, 0 of them (0%) return at once",
-                     "two: 2 blocks x 2 copies = 4 programs, 1 of them (25%) return at once"]  # fmt: skip
+    assert lines == [
+        "one: 1 blocks x 1 copies = 1 programs, 0 of them (0%) return at once",
+        "two: 2 blocks x 2 copies = 4 programs, 1 of them (25%) return at once",
+    ]
 
 
 def test_only_lines_that_a_kernel_has_can_be_explained():
@@ -158,8 +167,10 @@ def test_a_wrong_replay_is_not_timed(monkeypatch):
 
 
 def test_live_describing_is_checked_first(monkeypatch):
-    assert list(figures.describing_here(SMALL, budget_s=0.01)) == ["plan the 6 copies of a step",
-                                                                   "describe them for a kernel"]  # fmt: skip
+    assert list(figures.describing_here(SMALL, budget_s=0.01)) == [
+        "plan the 6 copies of a step",
+        "describe them for a kernel",
+    ]
     monkeypatch.setattr(figures, "describe", lambda _dst, _src: SimpleNamespace(size=0))
     with pytest.raises(WrongResult, match="0 elements are described"):
         figures.describing_here(SMALL, budget_s=0.01)

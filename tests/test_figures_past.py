@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 import nsa_core as nsa
-from nsa_core.bench import Case
-from nsa_core.bench.traffic import Traffic
-from nsa_core.explore import figures_past as past
-from nsa_core.explore.figures_copies import Chart, recorded
+from nsa_core.lab.bench import Case
+from nsa_core.lab.bench.traffic import Traffic
+from nsa_core.lab.explore import figures_past as past
+from nsa_core.lab.explore.figures_copies import Chart, recorded
 from nsa_core.metadata import memory
 
 CHARTS = (past.steps_chart, past.strategies_chart, past.floors_chart, past.engine_chart)

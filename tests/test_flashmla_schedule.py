@@ -62,7 +62,9 @@ def test_schedule_of_random_lengths_matches_the_oracle(lengths, parts):
 
 @settings(max_examples=50, deadline=None)
 @given(
-    pair=st.integers(1, 40).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 9000), min_size=n, max_size=n)] * 2)),
+    pair=st.integers(1, 40).flatmap(
+        lambda n: st.tuples(*[st.lists(st.integers(0, 9000), min_size=n, max_size=n)] * 2)
+    ),
     parts=st.integers(1, 80),
     topk=st.sampled_from((1, 64, 65, 2048)),
 )

@@ -6,10 +6,10 @@ from batches import DECODE, EXTEND, VERIFY
 from device import DEVICE
 
 import nsa_core as nsa
-from nsa_core import oracle
-from nsa_core.check import check, poison
+from nsa_core.audit import oracle
+from nsa_core.lab.check import check, poison
+from nsa_core.lab.trace import Request, requests
 from nsa_core.strategies import strategies
-from nsa_core.trace import Request, requests
 
 MODES = [DECODE, VERIFY, EXTEND]
 each_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
@@ -29,8 +29,16 @@ def batch_of(lengths, drafts, seed=0):
 
 def assert_live(backend, batch, mode):
     for step, captured in enumerate(backend.sets(batch.bs, mode)):
-        cells = oracle.expected(backend.config, backend.req_to_token, batch, mode, captured, contract="live prefix",
-                                step=step, num_steps=len(backend))  # fmt: skip
+        cells = oracle.expected(
+            backend.config,
+            backend.req_to_token,
+            batch,
+            mode,
+            captured,
+            contract="live prefix",
+            step=step,
+            num_steps=len(backend),
+        )
         assert oracle.differences(captured, cells, None) == [], f"step {step}"
 
 
@@ -52,7 +60,9 @@ def test_four_thousand_rows():
 @each_mode
 @pytest.mark.parametrize("length", [1, 511, 512, 513, 1024, 1300])
 def test_table_blocks_end_where_a_row_ends(mode, length):
-    backend = nsa.MultiStepBackend(nsa.NSAConfig(page_size=7, num_draft_tokens=2), table(4, 1304), 2, strategy="fused")
+    backend = nsa.MultiStepBackend(
+        nsa.NSAConfig(page_size=7, num_draft_tokens=2), table(4, 1304), 2, strategy="fused"
+    )
     for captured in backend.capture(2, mode):
         poison(captured)
     batch = batch_of([length, 3], 2)
@@ -67,8 +77,13 @@ def guarded(shape, stride):
 
 
 def foreign_set(bs, width, stride):
-    vectors = {"cache_seqlens_int32": bs, "cu_seqlens_k": bs + 1, "dsa_cache_seqlens_int32": bs,
-               "dsa_cu_seqlens_k": bs + 1, "dsa_seqlens_expanded": bs}  # fmt: skip
+    vectors = {
+        "cache_seqlens_int32": bs,
+        "cu_seqlens_k": bs + 1,
+        "dsa_cache_seqlens_int32": bs,
+        "dsa_cu_seqlens_k": bs + 1,
+        "dsa_seqlens_expanded": bs,
+    }
     held = {name: torch.zeros(size, dtype=torch.int32, device=DEVICE) for name, size in vectors.items()}
     guard, held["page_table_1"] = guarded((bs, width), stride)
     pages_guard, held["real_page_table"] = guarded((bs, -(-width // 16)), stride)

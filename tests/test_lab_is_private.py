@@ -46,8 +46,13 @@ def server(tmp_path_factory):
     arguments = lab_arguments(f"--ServerApp.port={port}", "--ServerApp.port_retries=0")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     with (home / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *arguments], cwd=ROOT, stdout=log, stderr=log,
-                                   env=environment | places | {"HOME": str(home)})  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *arguments],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            env=environment | places | {"HOME": str(home)},
+        )
     try:
         yield described(home, port, process)
     finally:
@@ -95,7 +100,9 @@ def test_only_loopback_answers(server):
     assert server["url"].startswith("http://127.0.0.1:")
 
 
-@pytest.mark.parametrize("path", ("contents", "contents/refresh.py", "kernels", "kernelspecs", "sessions", "terminals"))
+@pytest.mark.parametrize(
+    "path", ("contents", "contents/refresh.py", "kernels", "kernelspecs", "sessions", "terminals")
+)
 @pytest.mark.parametrize("token", (None, "", "0" * 48), ids=("none", "empty", "wrong"))
 def test_nothing_is_told_without_the_token(server, path, token):
     assert get(server, f"/api/{path}", token)[0] == 403

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from test_explore import APART, VISION, lab
 
-from nsa_core import claims
-from nsa_core.bench.evidence import Evidence
-from nsa_core.explore import ledger
-from nsa_core.explore.ledger import ALL, Ledger
+from nsa_core.lab.bench.evidence import Evidence
+from nsa_core.lab.decision import claims
+from nsa_core.lab.explore import ledger
+from nsa_core.lab.explore.ledger import ALL, Ledger
 
 VERDICTS = (claims.HELD, claims.NOT_HELD, claims.JUDGEMENT, claims.MET, claims.NOT_MET, claims.NOT_TESTABLE)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nsa_core as nsa
-from nsa_core.explore.frame import collection, title_of
+from nsa_core.lab.explore.frame import collection, title_of
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

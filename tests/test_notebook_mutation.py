@@ -14,8 +14,16 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NUMBER = re.compile(r"(?<![\w.])\d+")
 # As in pyproject.toml, but with no test of the project beside the copies.
-NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "-p", "no:cacheprovider", "-q",
-         "--nbval-sanitize-with=tests/nbval_sanitize.cfg", f"-c={os.devnull}"]  # fmt: skip
+NBVAL = [
+    "--nbval",
+    "--nbval-current-env",
+    "--nbval-cell-timeout=120",
+    "-p",
+    "no:cacheprovider",
+    "-q",
+    "--nbval-sanitize-with=tests/nbval_sanitize.cfg",
+    f"-c={os.devnull}",
+]
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 

@@ -48,7 +48,9 @@ def test_there_is_a_first_notebook():
 @every_notebook
 def test_the_file_is_as_refresh_writes_it(path):
     notebook = nbformat.read(path, as_version=4)
-    assert path.read_text(encoding="utf-8") == REFRESH["stored_text"](REFRESH["clean"](notebook)), "run: make notebooks"
+    assert path.read_text(encoding="utf-8") == REFRESH["stored_text"](REFRESH["clean"](notebook)), (
+        "run: make notebooks"
+    )
     assert notebook.metadata.kernelspec.name == "python3"
 
 
@@ -84,7 +86,9 @@ def test_outputs_name_no_path_of_one_machine(path):
 
 @every_notebook
 def test_at_most_two_cells_escape_comparison(path):
-    escaped = [cell for cell in cells_that_run(path) if "nbval-ignore-output" in tags(cell) or "NBVAL_" in source(cell)]
+    escaped = [
+        cell for cell in cells_that_run(path) if "nbval-ignore-output" in tags(cell) or "NBVAL_" in source(cell)
+    ]
     skipped = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if "nbval-skip" in tags(cell)]
     assert len(escaped) + len(skipped) <= MAX_IGNORED
 
@@ -94,7 +98,7 @@ def test_the_file_stays_small(path):
     assert path.stat().st_size < MAX_BYTES
 
 
-@pytest.mark.parametrize("text", ["see /home/me/x.py", "'/var/a'", "File \"/usr/lib/x.py\""])
+@pytest.mark.parametrize("text", ["see /home/me/x.py", "'/var/a'", 'File "/usr/lib/x.py"'])
 def test_the_path_pattern_finds_machine_paths(text):
     assert MACHINE_PATH.search(text)
 

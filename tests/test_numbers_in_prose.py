@@ -15,20 +15,59 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[4-9]_*.ipynb"))
 
 # The record's numbers that prose may quote, with their unit. One of three characters and more may stand without it.
 RECORD = {
-    "700": "us", "1400": "us", "235": "us", "295": "us", "220": "us", "280": "us", "465": "us", "1105": "us",
-    "175": "us", "20": "us", "30": "us", "2": "us", "3": "us", "9": "us", "15": "us", "28.70": "us", "40.85": "us",
-    "41.43": "us", "19.38": "us", "5": "%", "6": "%", "10": "%", "50": "%", "80": "%", "90": "%", "480": "lines",
-    "3.0": "x", "4.8": "x", "1.48": "x",
-}  # fmt: skip
-ALSO = {("5", "us"), ("40", "us"), ("50", "us"), ("3", "x"), ("5", "x"), ("2", "x"), ("6", "copies"), ("7", "copies"),
-        ("4", "steps"), ("8", "steps"), ("32", "elements"), ("2048", "elements")}  # fmt: skip
+    "700": "us",
+    "1400": "us",
+    "235": "us",
+    "295": "us",
+    "220": "us",
+    "280": "us",
+    "465": "us",
+    "1105": "us",
+    "175": "us",
+    "20": "us",
+    "30": "us",
+    "2": "us",
+    "3": "us",
+    "9": "us",
+    "15": "us",
+    "28.70": "us",
+    "40.85": "us",
+    "41.43": "us",
+    "19.38": "us",
+    "5": "%",
+    "6": "%",
+    "10": "%",
+    "50": "%",
+    "80": "%",
+    "90": "%",
+    "480": "lines",
+    "3.0": "x",
+    "4.8": "x",
+    "1.48": "x",
+}
+ALSO = {
+    ("5", "us"),
+    ("40", "us"),
+    ("50", "us"),
+    ("3", "x"),
+    ("5", "x"),
+    ("2", "x"),
+    ("6", "copies"),
+    ("7", "copies"),
+    ("4", "steps"),
+    ("8", "steps"),
+    ("32", "elements"),
+    ("2048", "elements"),
+}
 QUOTED = {*RECORD.items(), *ALSO}
 UNITS = {"us", "µs", "ms", "s", "%", "x", "×", "times", "MB", "GB", "bytes", "steps", "lines", "copies", "elements"}
 NAMES = {"H200", "int32", "int64", "fp8", "32-bit", "64-bit", "FA3"}
 
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)\n]*\)|https?://\S+|\b\d\d_[a-z_]+\b", re.S)
-DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b|\b(?:\d{1,2} )?(?:January|February|March|April|May|June|July|August|September|"
-                  r"October|November|December) (?:\d{1,2}, )?\d{4}\b")  # fmt: skip
+DATE = re.compile(
+    r"\b\d{4}-\d\d-\d\d\b|\b(?:\d{1,2} )?(?:January|February|March|April|May|June|July|August|September|"
+    r"October|November|December) (?:\d{1,2}, )?\d{4}\b"
+)
 VERSION = re.compile(r"\b(?:Python|torch|PyTorch|Triton|CUDA|matplotlib|ipywidgets|JupyterLab) \d+(?:\.\d+)+\b")
 LIST_ITEM = re.compile(r"^\s*(?:\*\*)?\d+\.(?:\*\*)? ", re.M)
 WORD = re.compile(r"[^\s()\[\]{}*_\"“”,;:!?|~<>=/+→-]*\d[^\s()\[\]{}*_\"“”,;:!?|~<>=/+→-]*(?:-[a-z]+)?")

@@ -5,7 +5,7 @@ import torch
 from batches import token_table
 
 import nsa_core as nsa
-from nsa_core import page_table
+from nsa_core.lab.bench import parts as page_table
 
 WIDTHS = (1, 2, 7, 15, 16, 17, 64, 65, 97, 130)
 
@@ -57,11 +57,11 @@ def test_an_interleaving_of_shapes_gives_what_each_gives_alone():
 
 def test_the_cached_form_gives_the_same_and_its_cache_can_be_emptied():
     cache, table = page_table.strided_columns, token_table(2, 130, 16)
-    page_table.clear_caches()
+    page_table.strided_columns.cache_clear()
     for _ in range(2):
         assert page_table.transform_page_table_indexed(table, 16).tolist() == by_loop(table, 16)
     assert (cache.cache_info().currsize, cache.cache_info().hits) == (1, 1)
-    page_table.clear_caches()
+    page_table.strided_columns.cache_clear()
     assert cache.cache_info().currsize == 0
     assert page_table.transform_page_table_indexed(table, 16).tolist() == by_loop(table, 16)
 

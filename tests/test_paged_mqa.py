@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nsa_core.paged_mqa import RELEASES, schedule_paged_mqa, walk_schedule
+from nsa_core.audit.walk import walk_schedule
+from nsa_core.schedules import RELEASES, schedule_paged_mqa
 
 HOPPER = 132  # SMs of an H100 or H200
 DTYPES = (torch.int32, torch.int64)

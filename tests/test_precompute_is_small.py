@@ -6,7 +6,7 @@ from batches import DECODE, EXTEND, VERIFY, Requests, each_mode, token_table
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import nsa_core as nsa
-from nsa_core import page_table
+from nsa_core.lab.bench import parts as page_table
 
 MOST = {DECODE: 10, VERIFY: 14, EXTEND: 20}
 SIZES = (1, 7, 64)
@@ -57,7 +57,7 @@ def requests_of(bs, dtype=torch.int64, mirrored=False):
 def calls_of(mode, requests, page_size=64, num_draft_tokens=3):
     config = nsa.NSAConfig(page_size=page_size, index_topk=48, num_draft_tokens=num_draft_tokens)
     table, batch = token_table(len(requests.lengths), WIDTH, page_size), requests.batch(mode)
-    page_table.clear_caches()
+    page_table.strided_columns.cache_clear()
     with Recorder() as recorder:
         nsa.precompute(config, table, batch, mode)
     return recorder.calls

@@ -120,7 +120,9 @@ OFFSET_REPLAYS = (
 @pytest.mark.parametrize("step_offset", (1, 2), ids=lambda n: f"step_offset_{n}")
 @each_strategy
 @each_mode
-def test_with_a_step_offset_each_step_has_its_own_lengths_and_all_steps_the_longest_table(mode, strategy, step_offset):
+def test_with_a_step_offset_each_step_has_its_own_lengths_and_all_steps_the_longest_table(
+    mode, strategy, step_offset
+):
     config = nsa.NSAConfig(page_size=16, index_topk=48, num_draft_tokens=3, step_offset=step_offset)
     scenario = Scenario(config, 130, 2, 3, OFFSET_REPLAYS)
     backend = captured_or_skip("step_offset", config, scenario.table, 3, strategy, 2, mode)

@@ -9,8 +9,8 @@ import torch
 from batches import DECODE
 
 import nsa_core as nsa
-from nsa_core import oracle
-from nsa_core.trace import TraceEngine
+from nsa_core.audit import oracle
+from nsa_core.lab.trace import TraceEngine
 
 CONFIG = nsa.NSAConfig(index_topk=256, max_context_len=2048, flashmla_num_sm_parts=8, paged_mqa_num_sms=16)
 STEPS = 3
@@ -30,8 +30,16 @@ def traffic():
 
 def assert_right(backend, at):
     for step, captured in enumerate(backend.sets(at.batch.bs, at.mode)):
-        cells = oracle.expected(CONFIG, backend.req_to_token, at.batch, at.mode, captured, contract="live prefix",
-                                step=step, num_steps=STEPS)  # fmt: skip
+        cells = oracle.expected(
+            CONFIG,
+            backend.req_to_token,
+            at.batch,
+            at.mode,
+            captured,
+            contract="live prefix",
+            step=step,
+            num_steps=STEPS,
+        )
         assert oracle.differences(captured, cells, None) == []
 
 
@@ -54,8 +62,11 @@ def soak(replays, warm_up, check_every):
 
 def captured_tensors(backend):
     sizes = itertools.product((1, 4), nsa.ForwardMode, range(STEPS))
-    return {(bs, mode, step, name): tensor for bs, mode, step in sizes
-            for name, tensor in backend.sets(bs, mode)[step].tensors().items()}  # fmt: skip
+    return {
+        (bs, mode, step, name): tensor
+        for bs, mode, step in sizes
+        for name, tensor in backend.sets(bs, mode)[step].tensors().items()
+    }
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc/self/statm to read resident memory")

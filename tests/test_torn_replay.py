@@ -33,7 +33,9 @@ def same(left, right):
 def assert_live(backend, requests, mode):
     batch = requests.batch(mode)
     for step in range(STEPS):
-        wanted = oracle.expected(CONFIG, backend.req_to_token, batch, mode, oracle.snapshot(backend[step]), step, STEPS)
+        wanted = oracle.expected(
+            CONFIG, backend.req_to_token, batch, mode, oracle.snapshot(backend[step]), step, STEPS
+        )
         live = oracle.live_mask(CONFIG, batch, mode, wanted, step)
         oracle.assert_live_cells(oracle.snapshot(backend[step]), wanted, live, f"step {step}")
 

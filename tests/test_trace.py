@@ -9,14 +9,13 @@ from itertools import islice
 import pytest
 import torch
 
-from nsa_core import trace
 from nsa_core.batch import validate
-from nsa_core.config import NSAConfig
-from nsa_core.modes import ForwardMode
-from nsa_core.trace import Request, TraceEngine
+from nsa_core.config import ForwardMode, NSAConfig
+from nsa_core.lab import trace
+from nsa_core.lab.trace import Request, TraceEngine
 
 CYCLE = [ForwardMode.DECODE, ForwardMode.TARGET_VERIFY, ForwardMode.DRAFT_EXTEND]
-ENDS = {  # first and last request of the files described in nsa_core/data/README.md
+ENDS = {  # first and last request of the files described in nsa_core/lab/data/README.md
     "azure": (Request(0.0, 374, 44), Request(628.703, 181, 105)),
     "mooncake": (Request(0.0, 6758, 500), Request(987.0, 900, 50)),
 }
@@ -174,7 +173,9 @@ def test_requests_that_cannot_fit_are_left_out_and_counted():
 def test_long_contexts_of_mooncake_are_left_out_of_a_narrow_table():
     narrow = NSAConfig(max_context_len=8192)
     engine = TraceEngine("mooncake", narrow, max_batch=2)
-    assert 0 < engine.left_out == sum(r.context_tokens + r.generated_tokens > 8192 for r in trace.requests("mooncake"))
+    assert (
+        0 < engine.left_out == sum(r.context_tokens + r.generated_tokens > 8192 for r in trace.requests("mooncake"))
+    )
     assert TraceEngine("azure", narrow, max_batch=2).left_out == 0
     assert TraceEngine("mooncake", NSAConfig(), max_batch=2).left_out == 0
 

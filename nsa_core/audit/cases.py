@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..batch import ReplayBatch
-from ..config import FLASHMLA_BLOCK, NSAConfig
-from ..modes import ForwardMode
-from ..paged_mqa import SPLIT_KV
+from ..config import ForwardMode, NSAConfig
+from ..schedules import FLASHMLA_BLOCK, SPLIT_KV
 
 _DTYPES = (torch.int64, torch.int32)
 _RANDOM_CASES = 3
@@ -49,7 +48,9 @@ class Case:
             return self.given
         accepts = None if self.accepts is None else torch.tensor(self.accepts, dtype=torch.int32)
         lengths = torch.tensor(self.lengths, dtype=self.dtypes[0])
-        mirrors = (lengths.clone(), accepts if accepts is None else accepts.clone()) if self.mirrored else (None, None)
+        mirrors = (
+            (lengths.clone(), accepts if accepts is None else accepts.clone()) if self.mirrored else (None, None)
+        )
         rows = torch.tensor(self.rows, dtype=self.dtypes[1])
         if self.in_place and held is not None:
             return _refill(held, lengths, rows, accepts)
@@ -62,7 +63,9 @@ def _every_second(values: torch.Tensor) -> torch.Tensor:
     return torch.stack([values, torch.zeros_like(values)], 1)[:, 0]
 
 
-def _refill(held: ReplayBatch, lengths: torch.Tensor, rows: torch.Tensor, accepts: torch.Tensor | None) -> ReplayBatch:
+def _refill(
+    held: ReplayBatch, lengths: torch.Tensor, rows: torch.Tensor, accepts: torch.Tensor | None
+) -> ReplayBatch:
     values = (lengths, rows, accepts, lengths, accepts)
     targets = (held.seq_lens, held.req_pool_indices, held.accept_length, held.seq_lens_cpu, held.accept_length_cpu)
     for target, new in zip(targets, values, strict=True):
@@ -147,20 +150,29 @@ def _special(limits: Limits, full: Case) -> list[Case]:
     special = [
         base,
         replace(base, name="the same batch again"),
-        replace(base, name="same tensors, new values", lengths=short, rows=limits.rows(2),
-                accepts=limits.accepts([1, most], short), in_place=True),
+        replace(
+            base,
+            name="same tensors, new values",
+            lengths=short,
+            rows=limits.rows(2),
+            accepts=limits.accepts([1, most], short),
+            in_place=True,
+        ),
         replace(base, name="strided inputs", strided=True),
         replace(base, name="other pool rows", rows=base.rows[1:] + base.rows[:1]),
         replace(base, name="slots moved to other requests", moved_slots=True),
         replace(base, name="one pool row for all", rows=(limits.pool - 1,) * limits.bs),
         _padded(limits, replace(full, name="padded to the captured size")),
-    ]  # fmt: skip
+    ]
     if limits.mode.is_draft_extend():
         special += [
             replace(base, name=name, accepts=limits.accepts(cycle, lengths))
-            for name, cycle in (("nothing accepted", [0]), ("everything accepted", [most]),
-                                ("accepted by the last request only", [*[0] * (limits.bs - 1), most]))
-        ]  # fmt: skip
+            for name, cycle in (
+                ("nothing accepted", [0]),
+                ("everything accepted", [most]),
+                ("accepted by the last request only", [*[0] * (limits.bs - 1), most]),
+            )
+        ]
     return special
 
 

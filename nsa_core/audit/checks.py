@@ -40,8 +40,9 @@ def equal_steps(wants: Sequence[dict[str, Want]], sets: Sequence[Held], faulty: 
             if bool(differ.any()):
                 at = tuple(differ.nonzero()[0].tolist())
                 here, there = int(held.tensors[name][at]), int(sets[0].tensors[name][at])
-                yield Finding("steps differ", name, held.step,
-                              f"{name}{list(at)} is {here}, but {there} in step {sets[0].step}")  # fmt: skip
+                yield Finding(
+                    "steps differ", name, held.step, f"{name}{list(at)} is {here}, but {there} in step {sets[0].step}"
+                )
 
 
 def fixed_cells(held: Held) -> Iterator[Finding]:
@@ -56,7 +57,9 @@ def fixed_cells(held: Held) -> Iterator[Finding]:
         if not torch.equal(held.tensors[name], captured):
             at = tuple((held.tensors[name] != captured).nonzero()[0].tolist())
             now, then = int(held.tensors[name][at]), int(captured[at])
-            yield Finding("constant changed", name, held.step, f"{name}{list(at)} is {now}, but was captured as {then}")
+            yield Finding(
+                "constant changed", name, held.step, f"{name}{list(at)} is {now}, but was captured as {then}"
+            )
 
 
 def inside(
@@ -114,10 +117,18 @@ def moved(held: Held) -> Iterator[Finding]:
 
 
 def _change(then: Place, now: Place) -> str:
-    names = {"address": "has another address", "shape": "changed shape", "stride": "changed strides",
-             "dtype": "changed dtype", "nbytes": "has another storage size"}  # fmt: skip
-    changed = [said if name == "address" else f"{said} from {getattr(then, name)} to {getattr(now, name)}"
-               for name, said in names.items() if getattr(then, name) != getattr(now, name)]  # fmt: skip
+    names = {
+        "address": "has another address",
+        "shape": "changed shape",
+        "stride": "changed strides",
+        "dtype": "changed dtype",
+        "nbytes": "has another storage size",
+    }
+    changed = [
+        said if name == "address" else f"{said} from {getattr(then, name)} to {getattr(now, name)}"
+        for name, said in names.items()
+        if getattr(then, name) != getattr(now, name)
+    ]
     return " and ".join(changed)
 
 
@@ -136,11 +147,19 @@ def aliases(held: Held, batch: ReplayBatch | None, req_to_token: torch.Tensor) -
 def capacity(held: Held, rows: int, bs: int, width: int) -> Iterator[Finding]:
     """Fields without room for every batch that `req_to_token` admits."""
     pages = -(-width // held.config.page_size)
-    need = {"cache_seqlens_int32": (bs,), "cu_seqlens_k": (bs + 1,), "nsa_seqlens_expanded": (rows,),
-            "nsa_cache_seqlens_int32": (rows,), "nsa_cu_seqlens_k": (rows + 1,), "page_table_1": (rows, width),
-            "real_page_table": (rows, pages), **dict.fromkeys(ARANGES, (rows + 1,)),
-            "flashmla_metadata.num_splits": (rows + 1,), PARTS: (held.config.flashmla_num_sm_parts, 8),
-            PAGED_MQA: ((held.config.paged_mqa_num_sms or 0) + 1, 2)}  # fmt: skip
+    need = {
+        "cache_seqlens_int32": (bs,),
+        "cu_seqlens_k": (bs + 1,),
+        "nsa_seqlens_expanded": (rows,),
+        "nsa_cache_seqlens_int32": (rows,),
+        "nsa_cu_seqlens_k": (rows + 1,),
+        "page_table_1": (rows, width),
+        "real_page_table": (rows, pages),
+        **dict.fromkeys(ARANGES, (rows + 1,)),
+        "flashmla_metadata.num_splits": (rows + 1,),
+        PARTS: (held.config.flashmla_num_sm_parts, 8),
+        PAGED_MQA: ((held.config.paged_mqa_num_sms or 0) + 1, 2),
+    }
     for name, tensor in held.tensors.items():
         size = need[name]
         if tensor.dim() != len(size) or any(have < least for have, least in zip(tensor.shape, size, strict=True)):

@@ -11,8 +11,13 @@ from .own import MODES, audit_strategy, example_table
 from .report import AuditReport, table
 
 BATCH_SIZE, POOL, WIDTH = 5, 9, 333  # wide enough for the edges of a page, a split and top-k
-_SIZES = {"index_topk": 96, "num_draft_tokens": 4, "max_context_len": 256, "flashmla_num_sm_parts": 6,
-          "paged_mqa_num_sms": 7}  # fmt: skip
+_SIZES = {
+    "index_topk": 96,
+    "num_draft_tokens": 4,
+    "max_context_len": 256,
+    "flashmla_num_sm_parts": 6,
+    "paged_mqa_num_sms": 7,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 
 from ..batch import ReplayBatch
-from ..config import NSAConfig
-from ..modes import ForwardMode, require_mode
+from ..config import ForwardMode, NSAConfig, require_mode
 from . import probes
 from .cases import Case, default_cases
 from .held import TABLES
@@ -60,8 +59,16 @@ def audit(
             _shrink(run, ledger)
         finally:
             run.close()
-    return AuditReport(ledger.findings(), mode.name, contract, len(captured_sets), tuple(run.sets[0].tensors),
-                       run.compared, counted, skipped)  # fmt: skip
+    return AuditReport(
+        ledger.findings(),
+        mode.name,
+        contract,
+        len(captured_sets),
+        tuple(run.sets[0].tensors),
+        run.compared,
+        counted,
+        skipped,
+    )
 
 
 def _can_begin(run: Run, ledger: Ledger, batches: Sequence[ReplayBatch]) -> bool:

@@ -7,12 +7,11 @@ from types import SimpleNamespace
 import torch
 
 from ..batch import ReplayBatch
-from ..config import NSAConfig
-from ..flashmla import schedule_flashmla
-from ..modes import ForwardMode
-from ..oracle import Cells, expected, request_lengths, rows_in_use
-from ..paged_mqa import RELEASES, schedule_paged_mqa, walk_schedule
+from ..config import ForwardMode, NSAConfig
+from ..schedules import RELEASES, schedule_flashmla, schedule_paged_mqa
 from .held import LEADING_ZERO, PAGED_MQA, PARTS, SPLITS, TABLES, VECTORS, Held
+from .oracle import Cells, expected, request_lengths, rows_in_use
+from .walk import walk_schedule
 
 _READ_COLUMNS = 5  # of a FlashMLA part; the others are unused
 
@@ -91,8 +90,16 @@ def _from_oracle(q: Question, held: Held, rows: list[int]) -> Iterator[tuple[str
     shapes = dict(held.tensors)  # the oracle takes the shapes from here: tables cropped to what is live
     shapes["page_table_1"] = shapes["page_table_1"][: len(rows), :longest]
     shapes["real_page_table"] = shapes["real_page_table"][: len(rows), : -(-longest // q.config.page_size)]
-    cells = expected(q.config, q.req_to_token, q.batch, q.mode, SimpleNamespace(**shapes), contract="live prefix",
-                     step=held.step, num_steps=q.num_steps)  # fmt: skip
+    cells = expected(
+        q.config,
+        q.req_to_token,
+        q.batch,
+        q.mode,
+        SimpleNamespace(**shapes),
+        contract="live prefix",
+        step=held.step,
+        num_steps=q.num_steps,
+    )
     for name in TABLES:
         yield name, Want(cells[name].values, cells[name].mask)
     for name in VECTORS:

@@ -7,7 +7,13 @@ import torch
 
 from ..config import NSAConfig
 
-VECTORS = ("cache_seqlens_int32", "cu_seqlens_k", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "nsa_cu_seqlens_k")
+VECTORS = (
+    "cache_seqlens_int32",
+    "cu_seqlens_k",
+    "nsa_seqlens_expanded",
+    "nsa_cache_seqlens_int32",
+    "nsa_cu_seqlens_k",
+)
 TABLES = ("page_table_1", "real_page_table")
 ARANGES = ("cu_seqlens_q", "nsa_cu_seqlens_q")
 PARTS, SPLITS = "flashmla_metadata.flashmla_metadata", "flashmla_metadata.num_splits"

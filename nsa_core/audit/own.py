@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 
 from ..batch import ReplayBatch
-from ..config import NSAConfig
-from ..modes import ForwardMode
+from ..config import ForwardMode, NSAConfig
 from ..multistep import MultiStepBackend
 from ..strategies import strategies
 from .drive import audit
@@ -33,8 +32,15 @@ def audit_strategy(
     others = _others(backend, bs) if in_turn else None
     captured = backend.capture(bs, mode)
     contract = strategies(req_to_token.device)[strategy].contract
-    return audit(lambda batch: backend.replay(batch, mode), captured, config, req_to_token, mode, contract=contract,
-                 between=others)  # fmt: skip
+    return audit(
+        lambda batch: backend.replay(batch, mode),
+        captured,
+        config,
+        req_to_token,
+        mode,
+        contract=contract,
+        between=others,
+    )
 
 
 def _others(backend: MultiStepBackend, bs: int) -> Callable[[], None]:

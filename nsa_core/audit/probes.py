@@ -139,7 +139,10 @@ def _memory(refresh: Callable[[], object]) -> Iterator[Finding]:
     for _ in range(_REPEATS):
         refresh()
     after = torch.cuda.memory_stats()
-    for counter, said in (("allocated_bytes.all.current", "bytes are kept"), ("segment.all.allocated", "new segments")):
+    for counter, said in (
+        ("allocated_bytes.all.current", "bytes are kept"),
+        ("segment.all.allocated", "new segments"),
+    ):
         grown = after.get(counter, 0) - before.get(counter, 0)
         if grown > 0:
             yield Finding("allocation", "", None, f"{grown} {said} after {_REPEATS} refreshes of one batch")

@@ -8,8 +8,7 @@ from types import TracebackType
 import torch
 
 from ..batch import ReplayBatch
-from ..config import NSAConfig
-from ..modes import ForwardMode
+from ..config import ForwardMode, NSAConfig
 from . import checks
 from .cases import Case, Limits
 from .expect import Question, Want, constants, wanted
@@ -41,15 +40,24 @@ class Run:
     """Captured sets under audit. Everything in them is overwritten; what lies around them is restored by `close`."""
 
     def __init__(
-        self, refresh: Refresh, captured_sets: Sequence[object], config: NSAConfig, req_to_token: torch.Tensor,
-        mode: ForwardMode, bs: int | None, contract: str, between: Callable[[], object] | None,
-    ) -> None:  # fmt: skip
+        self,
+        refresh: Refresh,
+        captured_sets: Sequence[object],
+        config: NSAConfig,
+        req_to_token: torch.Tensor,
+        mode: ForwardMode,
+        bs: int | None,
+        contract: str,
+        between: Callable[[], object] | None,
+    ) -> None:
         if config.paged_mqa_num_sms is None:  # a set that has the schedule is read by someone, asked for or not
             config = replace(config, paged_mqa_num_sms=sms_of_schedule(captured_sets[0]))
         self.refresh, self.config, self.req_to_token, self.mode = refresh, config, req_to_token, mode
         self.contract, self.between, self.num_steps = contract, between, len(captured_sets)
         distinct = {id(source): (step, source) for step, source in reversed(list(enumerate(captured_sets)))}
-        self.sets = [Held(step, source, config) for step, source in sorted(distinct.values(), key=lambda pair: pair[0])]
+        self.sets = [
+            Held(step, source, config) for step, source in sorted(distinct.values(), key=lambda pair: pair[0])
+        ]
         self.bs = self.sets[0].tensors["cache_seqlens_int32"].shape[0] if bs is None else bs
         self.cap = self.bs * config.rows_per_request(mode)
         self.around = surroundings(self.sets)

@@ -15,5 +15,7 @@ def missing(device: torch.device) -> str | None:
         return "TRITON_INTERPRET=1 interprets CPU tensors only; unset it to compile for the GPU"
     if device.type == "cuda" or (device.type == "cpu" and interpreted):
         return None
-    return (f"Triton cannot compile for {device.type}; put req_to_token on an NVIDIA GPU, "
-            "or set TRITON_INTERPRET=1 before the first kernel is used to interpret it on the CPU")
+    return (
+        f"Triton cannot compile for {device.type}; put req_to_token on an NVIDIA GPU, "
+        "or set TRITON_INTERPRET=1 before the first kernel is used to interpret it on the CPU"
+    )

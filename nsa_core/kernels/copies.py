@@ -30,11 +30,32 @@ def copy_one(src, dst, n, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=_SIZES, do_not_specialize_on_alignment=_POINTERS)
 def copy_up_to_8(
-    src0, src1, src2, src3, src4, src5, src6, src7,
-    dst0, dst1, dst2, dst3, dst4, dst5, dst6, dst7,
-    n0, n1, n2, n3, n4, n5, n6, n7,
+    src0,
+    src1,
+    src2,
+    src3,
+    src4,
+    src5,
+    src6,
+    src7,
+    dst0,
+    dst1,
+    dst2,
+    dst3,
+    dst4,
+    dst5,
+    dst6,
+    dst7,
+    n0,
+    n1,
+    n2,
+    n3,
+    n4,
+    n5,
+    n6,
+    n7,
     BLOCK: tl.constexpr,
-):  # fmt: skip
+):
     """Up to eight contiguous copies. Grid: (blocks of the longest, copies); past its end a copy does nothing."""
     copy = tl.program_id(1)
     if copy == 0:

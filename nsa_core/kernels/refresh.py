@@ -6,7 +6,7 @@ No host value enters but sizes fixed at capture, so a launch can be recorded in 
 import triton
 import triton.language as tl
 
-from .. import paged_mqa
+from .. import schedules
 
 # Chosen from 42 readings on an H200, see notebooks/results/h200-tuning.md: within noise of the best on small batches,
 # and 18.7 us for 64 k tokens x 8 steps, where the slowest takes 25.3 us.
@@ -15,11 +15,17 @@ LINES = tl.constexpr(4)  # rows of tables it moves them to
 NUM_WARPS = 2
 TILE = tl.constexpr(256)  # rows the vector program handles at a time
 SCHEDULE_TILE = tl.constexpr(32)  # rows the schedule program compares with every SM at a time
-SPLIT_KV = tl.constexpr(paged_mqa.SPLIT_KV)
+SPLIT_KV = tl.constexpr(schedules.SPLIT_KV)
 ACCEPTS = tl.constexpr(1024)  # accept lengths a program adds up at a time
 
-VECTOR_FIELDS = ("cache_seqlens_int32", "cu_seqlens_k", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32",
-                 "nsa_cu_seqlens_k", "paged_mqa_schedule_metadata")  # fmt: skip
+VECTOR_FIELDS = (
+    "cache_seqlens_int32",
+    "cu_seqlens_k",
+    "nsa_seqlens_expanded",
+    "nsa_cache_seqlens_int32",
+    "nsa_cu_seqlens_k",
+    "paged_mqa_schedule_metadata",
+)
 
 MODES = {"decode": 0, "target_verify": 1, "draft_extend": 2}  # rows of a request: 1, d, its accept length
 
@@ -53,9 +59,16 @@ def _first_row_of(accept_length, request, MODE: tl.constexpr, DRAFTS: tl.constex
 
 @triton.jit
 def _tile(
-    seq_lens, accept_length, first, bs, growth, MODE: tl.constexpr, DRAFTS: tl.constexpr, REQUESTS: tl.constexpr,
+    seq_lens,
+    accept_length,
+    first,
+    bs,
+    growth,
+    MODE: tl.constexpr,
+    DRAFTS: tl.constexpr,
+    REQUESTS: tl.constexpr,
     ROWS: tl.constexpr,
-):  # fmt: skip
+):
     """Requests first .. first + REQUESTS: their lengths, their rows, and each row's use and length [REQUESTS, ROWS]."""
     request = first + tl.arange(0, REQUESTS)
     valid = request < bs
@@ -69,9 +82,16 @@ def _tile(
 
 @triton.jit
 def _write_vectors(
-    fields, growth, seq_lens, accept_length, bs, MODE: tl.constexpr, DRAFTS: tl.constexpr, ROWS: tl.constexpr,
+    fields,
+    growth,
+    seq_lens,
+    accept_length,
+    bs,
+    MODE: tl.constexpr,
+    DRAFTS: tl.constexpr,
+    ROWS: tl.constexpr,
     TOPK: tl.constexpr,
-):  # fmt: skip
+):
     """Every one-dimensional field of one step. Sums carry from tile to tile."""
     REQUESTS: tl.constexpr = TILE // ROWS
     cache_seqlens = tl.load(fields).to(tl.pointer_type(tl.int32))
@@ -83,7 +103,9 @@ def _write_vectors(
     rows_before = growth * 0
     attended_before = growth * 0
     for first in range(0, bs, REQUESTS):
-        length, rows, used, row_length = _tile(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
+        length, rows, used, row_length = _tile(
+            seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS
+        )
         request = first + tl.arange(0, REQUESTS)
         tl.store(cache_seqlens + request, length, mask=request < bs)
         tl.store(cu_seqlens + 1 + request, tokens_before + tl.cumsum(length, 0), mask=request < bs)
@@ -101,9 +123,16 @@ def _write_vectors(
 
 @triton.jit
 def _row_splits(
-    seq_lens, accept_length, first, bs, growth, MODE: tl.constexpr, DRAFTS: tl.constexpr, REQUESTS: tl.constexpr,
+    seq_lens,
+    accept_length,
+    first,
+    bs,
+    growth,
+    MODE: tl.constexpr,
+    DRAFTS: tl.constexpr,
+    REQUESTS: tl.constexpr,
     ROWS: tl.constexpr,
-):  # fmt: skip
+):
     """Which rows of a tile are in use, and their KV splits; both flat, in row order."""
     _, _, used, row_length = _tile(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
     splits = tl.where(used, (row_length + SPLIT_KV - 1) // SPLIT_KV, 0)
@@ -112,9 +141,17 @@ def _row_splits(
 
 @triton.jit
 def _write_schedule(
-    address, growth, seq_lens, accept_length, bs, NUM_SMS: tl.constexpr, SMS: tl.constexpr,
-    MODE: tl.constexpr, DRAFTS: tl.constexpr, ROWS: tl.constexpr,
-):  # fmt: skip
+    address,
+    growth,
+    seq_lens,
+    accept_length,
+    bs,
+    NUM_SMS: tl.constexpr,
+    SMS: tl.constexpr,
+    MODE: tl.constexpr,
+    DRAFTS: tl.constexpr,
+    ROWS: tl.constexpr,
+):
     """The paged-MQA schedule of one step: an SM's first split lies in the row before which no more splits lie."""
     REQUESTS: tl.constexpr = SCHEDULE_TILE // ROWS if ROWS <= SCHEDULE_TILE else 1
     total = growth * 0
@@ -140,9 +177,21 @@ def _write_schedule(
 
 @triton.jit
 def _write_tables(
-    tables, num_tables, req_to_token, first_slot, length, first_row, rows, group, split, splits,
-    PAGE_SIZE: tl.constexpr, PAGES: tl.constexpr, REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr,
-):  # fmt: skip
+    tables,
+    num_tables,
+    req_to_token,
+    first_slot,
+    length,
+    first_row,
+    rows,
+    group,
+    split,
+    splits,
+    PAGE_SIZE: tl.constexpr,
+    PAGES: tl.constexpr,
+    REAL_TABLE: tl.constexpr,
+    ALIGNED: tl.constexpr,
+):
     """A request's slots, up to its length, into LINES of the lines it has: one per row and table."""
     line = group * LINES + tl.arange(0, LINES)
     there = line < num_tables * rows
@@ -177,12 +226,30 @@ _FREE = ["bs", "num_steps", "num_vectors", "num_tables", "splits", "width", "slo
 # Sizes are unspecialised: no value of a batch size, a width or a step count compiles a new kernel.
 @triton.jit(do_not_specialize=_FREE, do_not_specialize_on_alignment=["seq_lens", "req_pool_indices", "accept_length"])
 def refresh(
-    seq_lens, req_pool_indices, accept_length, req_to_token, addresses,
-    bs, num_steps, num_vectors, num_tables, splits, width, slots_stride,
-    MODE: tl.constexpr, DRAFTS: tl.constexpr, ROWS: tl.constexpr, PAGE_SIZE: tl.constexpr, PAGES: tl.constexpr,
-    TOPK: tl.constexpr, STEP_OFFSET: tl.constexpr, NUM_SMS: tl.constexpr, SMS: tl.constexpr,
-    REAL_TABLE: tl.constexpr, ALIGNED: tl.constexpr,
-):  # fmt: skip
+    seq_lens,
+    req_pool_indices,
+    accept_length,
+    req_to_token,
+    addresses,
+    bs,
+    num_steps,
+    num_vectors,
+    num_tables,
+    splits,
+    width,
+    slots_stride,
+    MODE: tl.constexpr,
+    DRAFTS: tl.constexpr,
+    ROWS: tl.constexpr,
+    PAGE_SIZE: tl.constexpr,
+    PAGES: tl.constexpr,
+    TOPK: tl.constexpr,
+    STEP_OFFSET: tl.constexpr,
+    NUM_SMS: tl.constexpr,
+    SMS: tl.constexpr,
+    REAL_TABLE: tl.constexpr,
+    ALIGNED: tl.constexpr,
+):
     """Refresh all steps. Grid: num_vectors, as many again with a schedule, and bs * splits * groups of LINES rows.
 
     addresses: int64, a row of six per step that has vectors of its own, the addresses of VECTOR_FIELDS; then a row of
@@ -193,12 +260,31 @@ def refresh(
     program = tl.program_id(0)
     drafted = DRAFTS if MODE == 1 else 0
     if program < num_vectors:
-        _write_vectors(addresses + program * 6, drafted + STEP_OFFSET * (program + 1), seq_lens, accept_length, bs,
-                       MODE, DRAFTS, ROWS, TOPK)  # fmt: skip
+        _write_vectors(
+            addresses + program * 6,
+            drafted + STEP_OFFSET * (program + 1),
+            seq_lens,
+            accept_length,
+            bs,
+            MODE,
+            DRAFTS,
+            ROWS,
+            TOPK,
+        )
     elif NUM_SMS > 0 and program < 2 * num_vectors:
         step = program - num_vectors
-        _write_schedule(addresses + step * 6 + 5, drafted + STEP_OFFSET * (step + 1), seq_lens, accept_length, bs,
-                        NUM_SMS, SMS, MODE, DRAFTS, ROWS)  # fmt: skip
+        _write_schedule(
+            addresses + step * 6 + 5,
+            drafted + STEP_OFFSET * (step + 1),
+            seq_lens,
+            accept_length,
+            bs,
+            NUM_SMS,
+            SMS,
+            MODE,
+            DRAFTS,
+            ROWS,
+        )
     else:
         program -= num_vectors * (2 if NUM_SMS > 0 else 1)
         groups = (num_tables * DRAFTS + LINES - 1) // LINES
@@ -210,5 +296,19 @@ def refresh(
         first_slot = tl.load(req_pool_indices + request).to(tl.int64) * slots_stride
         if split * COLUMNS < length and group * LINES < num_tables * rows:
             first_row = _first_row_of(accept_length, request, MODE, DRAFTS).to(tl.int64)
-            _write_tables(addresses + num_vectors * 6, num_tables, req_to_token, first_slot, length, first_row, rows,
-                          group, split, splits, PAGE_SIZE, PAGES, REAL_TABLE, ALIGNED)  # fmt: skip
+            _write_tables(
+                addresses + num_vectors * 6,
+                num_tables,
+                req_to_token,
+                first_slot,
+                length,
+                first_row,
+                rows,
+                group,
+                split,
+                splits,
+                PAGE_SIZE,
+                PAGES,
+                REAL_TABLE,
+                ALIGNED,
+            )

@@ -13,8 +13,20 @@ from .fused import Fused
 from .graph import Graph
 from .shared import Shared, SharedFused, SharedGraph
 
-_STRATEGIES = (Eager, Copy, Foreach, Batched, BatchedEach, BatchedStrided, BatchedSteps, Fused, Graph, Shared,
-               SharedFused, SharedGraph)  # fmt: skip
+_STRATEGIES = (
+    Eager,
+    Copy,
+    Foreach,
+    Batched,
+    BatchedEach,
+    BatchedStrided,
+    BatchedSteps,
+    Fused,
+    Graph,
+    Shared,
+    SharedFused,
+    SharedGraph,
+)
 REGISTRY: dict[str, type[Strategy]] = {cls.name: cls for cls in _STRATEGIES}
 
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ..batch import Extent, ReplayBatch, extent
-from ..config import NSAConfig
+from ..config import ForwardMode, NSAConfig
 from ..metadata import NSAMetadata, PrecomputedMetadata, allocate
-from ..modes import ForwardMode
 from ..plan import CopyPlan, copy_plan
 from ..precompute import compute
 

@@ -42,11 +42,14 @@ def describe(dst: torch.Tensor, src: torch.Tensor) -> CopyDescriptor:
         if tensor.dtype != torch.int32:
             raise TypeError(f"{name} is {tensor.dtype}; the copy kernels take int32 only, as every captured field is")
         if tensor.dim() not in (1, 2) or (tensor.stride(-1) != 1 and tensor.shape[-1] > 1):
-            raise ValueError(f"{name} has shape {list(tensor.shape)} and strides {tensor.stride()}; "
-                             "the copy kernels take one or two dimensions with contiguous rows")
+            raise ValueError(
+                f"{name} has shape {list(tensor.shape)} and strides {tensor.stride()}; "
+                "the copy kernels take one or two dimensions with contiguous rows"
+            )
     if src.shape != dst.shape or src.device != dst.device:
-        raise ValueError(f"source {list(src.shape)} on {src.device} does not fit "
-                         f"destination {list(dst.shape)} on {dst.device}")
+        raise ValueError(
+            f"source {list(src.shape)} on {src.device} does not fit destination {list(dst.shape)} on {dst.device}"
+        )
     if _overlap(src, dst):
         raise ValueError(f"source and destination {list(dst.shape)} overlap in memory; a parallel copy would race")
     return CopyDescriptor(src, dst, src.numel(), src.shape[-1], src.stride(0), dst.stride(0))

@@ -32,14 +32,18 @@ class Fused(Strategy):
         """Writes the device table of destination addresses; from here on N costs no host work."""
         super().__init__(captured)
         if captured.config.flashmla_dense:
-            raise ValueError("flashmla_dense=True: strategy 'fused' does not compute the length-dependent FlashMLA "
-                             "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh")
+            raise ValueError(
+                "flashmla_dense=True: strategy 'fused' does not compute the length-dependent FlashMLA "
+                "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh"
+            )
         from ..kernels import refresh
 
         rows = captured.config.rows_per_request(captured.mode)
         if rows > refresh.TILE.value:
-            raise ValueError(f"num_draft_tokens is {rows}; strategy 'fused' handles a request's rows in one tile of "
-                             f"{refresh.TILE.value}; use strategy 'copy'")
+            raise ValueError(
+                f"num_draft_tokens is {rows}; strategy 'fused' handles a request's rows in one tile of "
+                f"{refresh.TILE.value}; use strategy 'copy'"
+            )
         vectors, tables = _vector_rows(captured, refresh.VECTOR_FIELDS), _table_rows(captured.sets)
         addresses = [address for row in vectors + tables for address in row]
         self._addresses = torch.tensor(addresses, device=captured.req_to_token.device)
@@ -47,8 +51,15 @@ class Fused(Strategy):
         splits = min(-(-captured.width // refresh.COLUMNS.value), -(-_PROGRAMS // (captured.bs * groups)))
         scheduled = captured.config.paged_mqa_num_sms is not None
         self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)
-        self._sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width,
-                       captured.req_to_token.stride(0))  # fmt: skip
+        self._sizes = (
+            captured.bs,
+            len(captured.sets),
+            len(vectors),
+            len(tables),
+            splits,
+            captured.width,
+            captured.req_to_token.stride(0),
+        )
         self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups, 1, 1)
         self._num_warps, self._compiled = refresh.NUM_WARPS, None
         self._report = ReplayReport(self.name, paths={"launch": 1})
@@ -72,7 +83,9 @@ class Fused(Strategy):
 
     def _bind(self, batch: ReplayBatch) -> Callable[[], object]:
         _require_contiguous(batch)
-        return partial(self._kernel[self._grid], *self._arguments(batch), **self._constants, num_warps=self._num_warps)
+        return partial(
+            self._kernel[self._grid], *self._arguments(batch), **self._constants, num_warps=self._num_warps
+        )
 
     def _arguments(self, batch: ReplayBatch) -> tuple[torch.Tensor | int, ...]:
         lengths, pool_rows, *accepts = self._read(batch)
@@ -92,8 +105,10 @@ def _require_contiguous(batch: ReplayBatch) -> None:
     for name in ("seq_lens", "req_pool_indices", "accept_length"):
         tensor = getattr(batch, name)
         if tensor is not None and not tensor.is_contiguous():
-            raise ValueError(f"{name} has stride {tensor.stride(0)}; a kernel reads it by address, so it must be "
-                             "contiguous: pass .contiguous(), or use a strategy with the exact contract")
+            raise ValueError(
+                f"{name} has stride {tensor.stride(0)}; a kernel reads it by address, so it must be "
+                "contiguous: pass .contiguous(), or use a strategy with the exact contract"
+            )
 
 
 def _vector_rows(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:
@@ -104,8 +119,16 @@ def _vector_rows(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:
 
 
 def _table_rows(sets: list[NSAMetadata]) -> list[list[int]]:
-    return _unique([[address for table in (s.page_table_1, s.real_page_table)
-                     for address in (table.data_ptr(), table.stride(0))] for s in sets])  # fmt: skip
+    return _unique(
+        [
+            [
+                address
+                for table in (s.page_table_1, s.real_page_table)
+                for address in (table.data_ptr(), table.stride(0))
+            ]
+            for s in sets
+        ]
+    )
 
 
 def _unique(rows: list[list[int]]) -> list[list[int]]:
@@ -116,12 +139,18 @@ def _constants(c: Captured, refresh) -> dict[str, int | bool]:
     """What the kernel is compiled for, in its order: the mode and the model's constants, no size of a batch."""
     rows, sms = c.config.rows_per_request(c.mode), c.config.paged_mqa_num_sms or 0
     return dict(
-        MODE=refresh.MODES[c.mode.value], DRAFTS=rows, ROWS=_power_of_two(rows), PAGE_SIZE=c.config.page_size,
-        PAGES=_power_of_two(refresh.COLUMNS.value // c.config.page_size + 1), TOPK=c.config.index_topk,
-        STEP_OFFSET=c.config.step_offset, NUM_SMS=sms, SMS=_power_of_two(sms + 1),
+        MODE=refresh.MODES[c.mode.value],
+        DRAFTS=rows,
+        ROWS=_power_of_two(rows),
+        PAGE_SIZE=c.config.page_size,
+        PAGES=_power_of_two(refresh.COLUMNS.value // c.config.page_size + 1),
+        TOPK=c.config.index_topk,
+        STEP_OFFSET=c.config.step_offset,
+        NUM_SMS=sms,
+        SMS=_power_of_two(sms + 1),
         REAL_TABLE=any(s.page_table_1.data_ptr() != s.real_page_table.data_ptr() for s in c.sets),
         ALIGNED=all(_aligned(t) for t in [c.req_to_token, *(s.page_table_1 for s in c.sets)]),
-    )  # fmt: skip
+    )
 
 
 def _aligned(table: torch.Tensor) -> bool:

@@ -19,7 +19,9 @@ class Graph(Fused):
     @classmethod
     def missing(cls, device: torch.device) -> str | None:
         if device.type != "cuda":
-            return f"a CUDA graph needs an NVIDIA GPU; put req_to_token on one (it is on {device.type}), or use 'fused'"
+            return (
+                f"a CUDA graph needs an NVIDIA GPU; put req_to_token on one (it is on {device.type}), or use 'fused'"
+            )
         return super().missing(device)
 
     def __init__(self, captured: Captured) -> None:

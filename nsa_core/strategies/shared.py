@@ -2,9 +2,8 @@
 
 import torch
 
-from ..config import NSAConfig
+from ..config import ForwardMode, NSAConfig
 from ..metadata import NSAMetadata, allocate
-from ..modes import ForwardMode
 from ..plan import CopyPlan
 from .base import Captured
 from .copy import Copy
@@ -58,8 +57,10 @@ def _require_shared(captured: Captured) -> None:
         own = offset and name not in ("page_table_1", "real_page_table")
         if steps != (len(captured.sets) if own else 1):
             wanted = f"one per step, since step_offset is {offset}" if own else "one for all steps"
-            raise ValueError(f"{name}: {steps} different buffers for {len(captured.sets)} steps; sharing needs "
-                             f"{wanted}. Adopt such objects, or use a strategy that does not share")
+            raise ValueError(
+                f"{name}: {steps} different buffers for {len(captured.sets)} steps; sharing needs "
+                f"{wanted}. Adopt such objects, or use a strategy that does not share"
+            )
 
 
 def _distinct(sets: list[NSAMetadata]) -> dict[str, int]:

@@ -19,8 +19,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PLAYWRIGHT = importlib.util.find_spec("playwright")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WIDTHS, HEIGHT = (1280, 1920), 1700
 START_S, CELLS_S, CHANGE_S = 60, 120, 30
 # No news over the page; a tall viewport keeps Lab from taking cells out of the page that are off the screen.
@@ -43,10 +51,14 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(autouse=True, scope="module")
 def tools():
-    missing = [f"{name}: {way}" for name, found, way in (
-        ("Chromium", CHROMIUM, "apt-get install --no-install-recommends chromium"),
-        ("playwright", PLAYWRIGHT, "pip install -e '.[browser]'"),
-    ) if not found]  # fmt: skip
+    missing = [
+        f"{name}: {way}"
+        for name, found, way in (
+            ("Chromium", CHROMIUM, "apt-get install --no-install-recommends chromium"),
+            ("playwright", PLAYWRIGHT, "pip install -e '.[browser]'"),
+        )
+        if not found
+    ]
     if missing and os.environ.get("CI") == "true":
         pytest.fail(f"CI=true, but the browser test lacks {'; '.join(missing)}", pytrace=False)
     if missing:
@@ -78,10 +90,17 @@ def free_port():
 
 
 def command(home, url):
-    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": url.rpartition(":")[2], "ServerApp.port_retries": 0,
-               "IdentityProvider.token": "", "ServerApp.password": "", "ServerApp.disable_check_xsrf": True,
-               "ServerApp.root_dir": home / "root", "LabApp.expose_app_in_browser": True,
-               "ServerApp.shutdown_no_activity_timeout": 300}  # fmt: skip
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": url.rpartition(":")[2],
+        "ServerApp.port_retries": 0,
+        "IdentityProvider.token": "",
+        "ServerApp.password": "",
+        "ServerApp.disable_check_xsrf": True,
+        "ServerApp.root_dir": home / "root",
+        "LabApp.expose_app_in_browser": True,
+        "ServerApp.shutdown_no_activity_timeout": 300,
+    }
     flags = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *flags]
 

@@ -1,0 +1,176 @@
+"""Which replays are measured: a named grid, and the inputs of each of its cases."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+
+from nsa_core import ForwardMode, NSAConfig, ReplayBatch
+from nsa_core.lab import trace
+
+DECODE, VERIFY, EXTEND = ForwardMode.DECODE, ForwardMode.TARGET_VERIFY, ForwardMode.DRAFT_EXTEND
+MODES = (DECODE, VERIFY, EXTEND)
+FLASHMLA_PARTS = 66  # of an H200: 132 SMs // 2, sparse fp8 decode with up to 128 query heads
+SPARE_COLUMNS = 4096  # tables are wider than the longest request, as an engine's are
+TRACE_ITERATION = 150  # far enough in that the batch is full or has settled
+
+
+@dataclass(frozen=True)
+class Case:
+    """One replay to measure; every field is a condition of its numbers.
+
+    lengths: tokens of every request; "ragged", drawn from 1..`longest`; "one long", one of `longest` and the others
+        of 1024; or a trace's name, the batch of its iteration TRACE_ITERATION.
+    width: columns of `req_to_token`; None for the longest request + SPARE_COLUMNS.
+    flashmla: "none", "sparse" (written at capture, free at replay) or "dense" (every replay schedules).
+    mirrors: the batch carries host mirrors, as an engine's does.
+    parts: also measure what the replay consists of.
+    weight: share of the time budget relative to other cases.
+    """
+
+    name: str
+    mode: ForwardMode = DECODE
+    bs: int = 32
+    lengths: int | str = 4096
+    longest: int = 4096
+    steps: int = 4
+    page_size: int = 64
+    width: int | None = None
+    flashmla: str = "none"
+    step_offset: int = 0
+    mirrors: bool = True
+    parts: bool = False
+    weight: float = 1.0
+
+    @property
+    def config(self) -> NSAConfig:
+        parts = None if self.flashmla == "none" else FLASHMLA_PARTS
+        dense = self.flashmla == "dense"
+        return NSAConfig(
+            page_size=self.page_size, flashmla_num_sm_parts=parts, flashmla_dense=dense, step_offset=self.step_offset
+        )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a case's replay reads."""
+
+    req_to_token: torch.Tensor
+    batch: ReplayBatch
+    lengths: tuple[int, ...]
+    accepts: tuple[int, ...] | None
+
+
+def build(case: Case, device: torch.device | str) -> Inputs:
+    """The inputs of a case; the same case always gets the same ones."""
+    if case.lengths in trace.names():
+        return _from_trace(case, device)
+    lengths = _lengths(case)
+    width = case.width or max(lengths) + SPARE_COLUMNS
+    accepts = [1 + i % case.config.num_draft_tokens for i in range(case.bs)] if case.mode is EXTEND else None
+    table = token_table(case.bs + 1, width, case.page_size).to(device)
+    rows = torch.arange(case.bs, 0, -1, device=device)
+    return _inputs(case, table, lengths, rows, accepts)
+
+
+def token_table(pool: int, width: int, page_size: int) -> torch.Tensor:
+    """int32 [pool, width] of page-aligned runs of slots; pages in shuffled order, none twice."""
+    pages = -(-width // page_size)
+    order = torch.randperm(pool * pages, generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    slots = order.view(pool, pages, 1) * page_size + torch.arange(page_size, dtype=torch.int32)
+    return slots.view(pool, -1)[:, :width].contiguous()
+
+
+def _lengths(case: Case) -> list[int]:
+    if case.lengths == "ragged":
+        drawn = random.Random(0)
+        return [drawn.randint(case.config.num_draft_tokens, case.longest) for _ in range(case.bs)]
+    if case.lengths == "one long":
+        return [case.longest] + [1024] * (case.bs - 1)
+    return [case.lengths] * case.bs
+
+
+def _inputs(
+    case: Case, table: torch.Tensor, lengths: list[int], rows: torch.Tensor, accepts: list[int] | None
+) -> Inputs:
+    host = torch.tensor(lengths)
+    accept_host = None if accepts is None else torch.tensor(accepts, dtype=torch.int32)
+    batch = ReplayBatch(
+        seq_lens=host.to(table.device, copy=True),
+        req_pool_indices=rows,
+        accept_length=None if accepts is None else accept_host.to(table.device, copy=True),
+        seq_lens_cpu=host if case.mirrors else None,
+        accept_length_cpu=accept_host if case.mirrors else None,
+    )
+    return Inputs(table, batch, tuple(lengths), None if accepts is None else tuple(accepts))
+
+
+def _from_trace(case: Case, device: torch.device | str) -> Inputs:
+    engine = trace.TraceEngine(case.lengths, case.config, max_batch=case.bs, device=device)
+    for step in engine:
+        if step.iteration == TRACE_ITERATION and step.mode is case.mode:
+            accepts = step.batch.accept_length
+            return Inputs(
+                engine.req_to_token,
+                step.batch,
+                tuple(step.batch.seq_lens.tolist()),
+                None if accepts is None else tuple(accepts.tolist()),
+            )
+    raise ValueError(f"trace {case.lengths} ends before iteration {TRACE_ITERATION}")
+
+
+def _family(prefix: str, **options) -> list[Case]:
+    return [Case(f"{prefix}-{mode.value}", mode=mode, **options) for mode in MODES]
+
+
+def grid() -> list[Case]:
+    """The full grid. Not a cross product: each family varies one condition around bs 32, 4096 tokens, 4 steps."""
+    return [
+        Case("record-4", steps=4, width=8192, parts=True, weight=3),
+        Case("record-8", steps=8, width=8192, parts=True, weight=3),
+        *(Case(f"decode-steps-{n}", steps=n, width=8192, parts=True, weight=2) for n in (1, 2, 16)),
+        *(Case(f"target_verify-steps-{n}", VERIFY, steps=n, width=8192, parts=True, weight=2) for n in (1, 4, 8, 16)),
+        *(Case(f"draft_extend-steps-{n}", EXTEND, steps=n, width=8192, parts=True, weight=2) for n in (1, 4, 8, 16)),
+        *(Case(f"decode-bs-{bs}", bs=bs) for bs in (1, 8, 64, 128, 256)),
+        *(Case(f"target_verify-bs-{bs}", VERIFY, bs=bs) for bs in (1, 256)),
+        *(Case(f"draft_extend-bs-{bs}", EXTEND, bs=bs) for bs in (1, 256)),
+        *(Case(f"decode-context-{k}k", lengths=k * 1024) for k in (1, 16, 64, 128)),
+        *(Case(f"target_verify-context-{k}k", VERIFY, lengths=k * 1024) for k in (1, 128)),
+        *(Case(f"draft_extend-context-{k}k", EXTEND, lengths=k * 1024) for k in (1, 128)),
+        Case("decode-full-width", width=4096),
+        Case("decode-page-1-steps-8", page_size=1, steps=8),
+        *_family("page-1", page_size=1),
+        *_family("flashmla-sparse", flashmla="sparse"),
+        *_family("flashmla-dense", flashmla="dense"),
+        *_family("ragged", lengths="ragged", longest=8192),
+        Case("one-long-64k", lengths="one long", longest=65536, steps=8),
+        *_family("bytes-64k-steps-8", lengths=65536, steps=8),
+        *_family("no-mirrors", mirrors=False),
+        *_family("step-offset", step_offset=1),
+        *_family("trace-azure", lengths="azure"),
+        *_family("trace-mooncake", lengths="mooncake"),
+    ]
+
+
+QUICK = (
+    "record-4",
+    "record-8",
+    "decode-steps-1",
+    "target_verify-steps-4",
+    "draft_extend-steps-4",
+    "page-1-decode",
+    "flashmla-dense-decode",
+    "ragged-decode",
+    "trace-azure-decode",
+)
+
+
+def select(patterns: Iterable[str]) -> list[Case]:
+    """The cases whose names match any of the patterns (`*` and `?` as in file names), in grid order."""
+    cases, patterns = grid(), list(patterns)
+    for pattern in patterns:
+        if not any(fnmatchcase(case.name, pattern) for case in cases):
+            raise ValueError(f"case {pattern!r} matches none of: {', '.join(case.name for case in cases)}")
+    return [case for case in cases if any(fnmatchcase(case.name, pattern) for pattern in patterns)]

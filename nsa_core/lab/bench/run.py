@@ -1,0 +1,336 @@
+"""A run: every case's candidates checked, timed in turns and turned into rows; what fails becomes a row too."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import cycle
+from typing import Self
+
+import torch
+
+import nsa_core as nsa
+from nsa_core.strategies import REGISTRY, StrategyInfo
+from nsa_core.strategies.base import ReplayReport
+
+from . import facts, floors, parts
+from .cases import Case, Inputs, build
+from .conditions import conditions
+from .device import observer
+from .recording import Row
+from .stats import Spread
+from .timer import Admitted, Candidate, Timer, Timing
+from .traffic import traffic
+from .verify import Gate
+
+Labelled = tuple[Row, Callable[[], Candidate]]  # what the row says besides its times, and how to make the candidate
+WARM_UP_CALLS = 200_000  # about 1.5 s of 4-byte copies
+
+
+class Refused(RuntimeError):
+    """A strategy declined a configuration at capture, with a reason: a result, not a failure."""
+
+
+class Run:
+    """Measures cases and sections on one device and hands every row to `sink` as soon as it is known.
+
+    strategies: names to measure; None for all that are available.
+    budget_s: seconds of timing for a case of weight 1.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        sink: Callable[[Sequence[Row]], None],
+        *,
+        strategies: Sequence[str] | None = None,
+        budget_s: float = 3.0,
+    ) -> None:
+        self.device, self.sink, self.budget_s = device, sink, budget_s
+        self.conditions, self.observer = conditions(device), observer(device)
+        self.strategies = _known(strategies, device)
+        self.failures: list[str] = []
+
+    def warm_up(self) -> None:
+        """Bring clocks up, so that the first case is measured like the last."""
+        if self.device.type == "cuda":
+            timer = Timer(self.observer, budget_s=1, rounds=1, loop_calls=WARM_UP_CALLS)
+            timer.time([next(floors.launches(self.device))])  # profiles too: every later row is measured after that
+
+    def case(self, case: Case) -> None:
+        """All rows of one case."""
+        with self._noting({"case": case.name}):
+            inputs = build(case, self.device)
+            gate, about = Gate(case, inputs), describe(case, inputs)
+            self._emit([about | {"kind": "plan"} | facts.plan(case, inputs)])
+            self._time(about, self._candidates(case, inputs, gate), self._timer(case.weight))
+        self._free()
+
+    def section(self, name: str) -> None:
+        """All rows of one of SECTIONS."""
+        with self._noting({"case": name}):
+            SECTIONS[name](self, {"case": name})
+        self._free()
+
+    def _candidates(self, case: Case, inputs: Inputs, gate: Gate) -> Iterator[Labelled]:
+        for name, info in self.strategies.items():
+            label = {"kind": "strategy", "name": name, "strategy": name, "contract": info.contract}
+            given = _unmirrored(inputs) if REGISTRY[name].capture_safe else inputs
+            yield label, partial(_replay, case, given, gate, label)
+            if case.parts:
+                yield from self._variants(case, given, gate, label)
+        yield from self._parts(case, inputs, gate)
+        yield from self._floors()
+
+    def _variants(self, case: Case, inputs: Inputs, gate: Gate, label: Row) -> Iterator[Labelled]:
+        """How a strategy that reads nothing on the host can be called otherwise."""
+        cls = REGISTRY[label["strategy"]]
+        ways = {"new batch object": _replay_anew} if cls.capture_safe else {}
+        if hasattr(cls, "reads"):
+            ways["inputs copied in"] = _replay_elsewhere
+        elif cls.capture_safe and self.device.type == "cuda":
+            ways["in the caller's graph"] = _refresh_in_graph
+        for way, make in ways.items():
+            named = label | {"kind": "variant", "name": f"{label['name']}, {way}"}
+            yield named, partial(make, case, inputs, gate, named)
+
+    def _parts(self, case: Case, inputs: Inputs, gate: Gate) -> Iterator[Labelled]:
+        yield _part(parts.PRECOMPUTE), partial(parts.precompute_only, case, inputs, gate)
+        for name in parts.executors(self.strategies) if case.parts else ["copy"]:
+            yield _part(parts.COPY_ALL, name), partial(parts.copies, case, inputs, name, case.steps)
+            if case.parts:
+                yield _part(parts.COPY_ONE, name), partial(parts.copies, case, inputs, name, 1)
+        if case.parts:
+            yield _part(parts.ONE_COPY, "copy"), partial(parts.one_copy, case, inputs)
+
+    def _floors(self) -> Iterator[Labelled]:
+        for candidate in floors.launches(self.device):
+            yield {"kind": "floor", "name": candidate.name}, partial(_itself, candidate)
+
+    def _bandwidth(self, about: Row) -> None:
+        for candidate, moved in floors.bandwidths(self.device):
+            label = {"kind": "bandwidth", "name": candidate.name, "bytes": moved}
+            self._time(about, [(label, partial(_itself, candidate))], self._timer(0.2))
+
+    def _launch_floors(self, about: Row) -> None:
+        self._time(about, self._floors(), self._timer(0.5))
+        self._bandwidth(about)
+
+    def _micro(self, about: Row) -> None:
+        names = parts.executors(self.strategies)
+        made = [(_part(parts.SEVEN_COPIES, name), partial(parts.micro_copies, self.device, name)) for name in names]
+        self._time(about, [*made, *self._floors()], self._timer(1.0, parts.MICRO_CALLS))
+
+    def _operations(self, about: Row) -> None:
+        inputs = build(parts.OPERATIONS_CASE, self.device)
+        groups = [*parts.operations(parts.OPERATIONS_CASE, inputs), *parts.transforms(parts.OPERATIONS_CASE, inputs)]
+        made = [(_part(candidate.name), partial(_itself, candidate)) for candidate in groups]
+        about = describe(parts.OPERATIONS_CASE, inputs) | about
+        self._time(about, [*made, *self._floors()], self._timer(1.0))
+
+    def _facts(self, about: Row) -> None:
+        for row in facts.rows(self.device, self.observer):
+            self._emit([about | row])
+
+    def _timer(self, weight: float, loop_calls: int | None = None) -> Timer:
+        return Timer(self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls)
+
+    def _time(self, about: Row, labelled: Iterable[Labelled], timer: Timer) -> None:
+        """Admit each candidate by itself, so that one that is wrong does not keep the others from being timed."""
+        admitted: list[tuple[Row, Admitted]] = []
+        for label, make in labelled:
+            with self._noting(about | label):
+                made = make()
+                unique = Candidate(f"{len(admitted)} {made.name}", made.call, made.check)
+                admitted.append((label, timer.admit(unique)))
+        timings = timer.measure([a for _, a in admitted])
+        self._emit(about | label | columns(timings[a.candidate.name], label) for label, a in admitted)
+
+    def _emit(self, rows: Iterable[Row]) -> None:
+        self.sink([row | self.conditions for row in rows])
+
+    @contextmanager
+    def _noting(self, about: Row) -> Iterator[None]:
+        """Turn a failure into a row and go on: an error counts against the run, a refusal is a finding."""
+        noted = _Noted()
+        with noted:
+            yield
+        if noted.error is None:
+            return
+        if isinstance(noted.error, Refused):
+            self._emit([about | {"kind": "refused", "reason": str(noted.error)}])
+            return
+        reason = f"{type(noted.error).__name__}: {noted.error}"
+        self._emit([about | {"kind": "error", "reason": reason}])
+        self.failures.append(f"{about['case']} {about.get('name', '')}: {reason}")
+        print(f"FAILED: {self.failures[-1]}", file=sys.stderr, flush=True)
+
+    def _free(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _Noted:
+    """Holds the error its block raised. What stops a program (an interrupt, an exit) passes through."""
+
+    error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind, error: BaseException | None, _trace) -> bool:
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None
+
+
+SECTIONS: dict[str, Callable[[Run, Row], None]] = {
+    "floors": Run._launch_floors,
+    "facts": Run._facts,
+    "seven-copies": Run._micro,
+    "precompute-parts": Run._operations,
+}
+
+
+def describe(case: Case, inputs: Inputs) -> Row:
+    """A case's conditions as columns."""
+    moved = traffic(case, inputs)
+    return {
+        "case": case.name,
+        "mode": case.mode.value,
+        "bs": len(inputs.lengths),
+        "lengths": str(case.lengths),
+        "longest": max(inputs.lengths),
+        "tokens": sum(inputs.lengths),
+        "steps": case.steps,
+        "page_size": case.page_size,
+        "width": inputs.req_to_token.shape[1],
+        "flashmla": case.flashmla,
+        "step_offset": case.step_offset,
+        "mirrors": inputs.batch.seq_lens_cpu is not None,
+        "bytes_generate": moved.generate,
+        "bytes_share": moved.share,
+        "bytes_copy": moved.copy,
+        "bytes_recompute": moved.recompute,
+    }
+
+
+def columns(timing: Timing, label: Row) -> Row:
+    """A timing as columns: median, quartiles, samples; microseconds."""
+    row: Row = {}
+    for name in ("host", "loop", "latency", "device"):
+        row |= _spread_columns(f"{name}_us", getattr(timing, name))
+    row["device_ops"] = None if timing.device_ops is None else timing.device_ops.median
+    if "bytes" in label:
+        row["gb_per_s"] = _rounded(label["bytes"] / (row["device_us"] or row["loop_us"]) / 1e3)
+    return row
+
+
+def _spread_columns(name: str, value: Spread | None) -> Row:
+    if value is None:
+        return {name: None}
+    return {
+        name: _rounded(value.median),
+        f"{name}_q1": _rounded(value.q1),
+        f"{name}_q3": _rounded(value.q3),
+        f"{name}_n": value.count,
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _known(names: Sequence[str] | None, device: torch.device) -> dict[str, StrategyInfo]:
+    """The strategies to time. Kernels interpreted on a CPU are left out: their times say nothing about a kernel."""
+    everything = nsa.strategies(device)
+    for name in names or ():
+        if name not in everything:
+            raise ValueError(f"strategy {name!r} is not known; choose from {', '.join(everything)}")
+        if reason := not_timed(everything[name], device):
+            raise ValueError(f"strategy {name!r} cannot be timed on {device}: {reason}")
+    return {
+        name: info
+        for name, info in everything.items()
+        if name in (names or everything) and not not_timed(info, device)
+    }
+
+
+def not_timed(info: StrategyInfo, device: torch.device) -> str | None:
+    """Why a strategy is not timed here; None when it is."""
+    if not info.available:
+        return info.reason
+    if device.type == "cpu" and "Triton" in info.needs:
+        return "Triton interprets its kernels on a CPU; such times say nothing about them"
+    return None
+
+
+def _unmirrored(inputs: Inputs) -> Inputs:
+    """For a strategy that reads nothing on the host: mirrors would only be checked."""
+    return replace(inputs, batch=replace(inputs.batch, seq_lens_cpu=None, accept_length_cpu=None))
+
+
+def _replay(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+    """A strategy's whole replay of one batch object, on sets of its own; one that records inputs records these."""
+    backend = _captured(case, inputs, label, recorded=True)
+    return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
+
+
+def _replay_elsewhere(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+    """The same where the strategy did not record these inputs and has to copy them in first."""
+    backend = _captured(case, inputs, label, recorded=False)
+    return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
+
+
+def _replay_anew(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+    """The same for an engine that wraps its tensors in a new batch object every time: validated every time."""
+    backend = _captured(case, inputs, label, recorded=True)
+    batches = cycle([inputs.batch, replace(inputs.batch)])
+    return _checked(backend, gate, label, lambda: backend.replay(next(batches), case.mode))
+
+
+def _refresh_in_graph(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+    """A caller's graph of one node of its own and the refresh; the one-node floor is what it would cost without."""
+    backend, own = _captured(case, inputs, label, recorded=False), torch.zeros_like(inputs.batch.seq_lens)
+    backend.replay(inputs.batch, case.mode)  # compiled before the capture
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        backend.refresh(inputs.batch, case.mode)
+        own.add_(1)
+    return _checked(backend, gate, label, graph.replay)
+
+
+def _captured(case: Case, inputs: Inputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
+    records = recorded and hasattr(REGISTRY[label["strategy"]], "reads")
+    try:
+        backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
+        backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)
+    except ValueError as refusal:
+        raise Refused(str(refusal)) from refusal
+    label["captured_bytes"] = backend.memory(inputs.batch.bs, case.mode).held
+    return backend
+
+
+def _checked(backend: nsa.MultiStepBackend, gate: Gate, label: Row, call: Callable[[], object]) -> Candidate:
+    def check() -> list[str]:
+        wrong = gate.replayed(backend, call, label["contract"])
+        label.update(_reported(backend.last_replay), checked_cells=gate.cells(label["contract"]))
+        return wrong
+
+    return Candidate(label["name"], call, check)
+
+
+def _reported(done: ReplayReport | None) -> Row:
+    return (
+        {}
+        if done is None
+        else {"host_reads": done.host_reads, "paths": dict(done.paths), "inputs_copied": done.inputs_copied}
+    )
+
+
+def _part(name: str, strategy: str | None = None) -> Row:
+    return {"kind": "part", "name": name, "strategy": strategy}
+
+
+def _itself(candidate: Candidate) -> Candidate:
+    return candidate

@@ -1,0 +1,67 @@
+"""How many bytes a replay must move: the floor of a case too large for launches to matter."""
+
+from dataclasses import dataclass
+
+from nsa_core import NSAConfig
+
+from .cases import DECODE, EXTEND, VERIFY, Case, Inputs
+
+INT32 = 4
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes read plus bytes written, each once, by the three ways to refresh N captured sets.
+
+    generate: read the batch and its slots, write the live prefix of all N sets.
+    share: the same, but tables and vectors that are equal for all steps are written once.
+    copy: compute one step's values, exact extents E x L, then read them and write them N times.
+    recompute: what `eager` moves, N times the cost of computing and copying one step.
+    """
+
+    generate: int
+    share: int
+    copy: int
+    recompute: int
+
+
+def traffic(case: Case, inputs: Inputs) -> Traffic:
+    """The bytes of a case. FlashMLA's schedule is left out: 2 KB."""
+    live = _row_lengths(case.config, case, inputs)
+    vectors = _vector_cells(case, len(live)) * INT32
+    tables = sum(_table_cells(n, case.page_size) for n in live) * INT32
+    read = inputs.batch.seq_lens.element_size() * 2 * len(inputs.lengths)
+    read += sum(_attended(case, n) for n in inputs.lengths) * INT32
+    exact = (
+        len(live) * _table_cells(max(_attended(case, n) for n in inputs.lengths), case.page_size) * INT32 + vectors
+    )
+    shared_vectors = vectors * (case.steps if case.step_offset else 1)
+    return Traffic(
+        generate=read + case.steps * (tables + vectors),
+        share=read + tables + shared_vectors,
+        copy=2 * exact + 2 * case.steps * exact,
+        recompute=4 * case.steps * exact,
+    )
+
+
+def _attended(case: Case, tokens: int) -> int:
+    """Tokens the longest row of a request attends to at the last step."""
+    return tokens + case.config.length_growth(case.mode, case.steps - 1)
+
+
+def _row_lengths(config: NSAConfig, case: Case, inputs: Inputs) -> list[int]:
+    d, lengths = config.num_draft_tokens, inputs.lengths
+    if case.mode is VERIFY:
+        return [n + i for n in lengths for i in range(1, d + 1)]
+    if case.mode is EXTEND:
+        return [n - a + i for n, a in zip(lengths, inputs.accepts, strict=True) for i in range(1, a + 1)]
+    return list(lengths)
+
+
+def _table_cells(tokens: int, page_size: int) -> int:
+    return tokens if page_size == 1 else tokens + -(-tokens // page_size)
+
+
+def _vector_cells(case: Case, rows: int) -> int:
+    """Lengths and their sums per request; topk lengths, their sums and, but for decode, expanded lengths per row."""
+    return 2 * case.bs + (2 if case.mode is DECODE else 3) * rows

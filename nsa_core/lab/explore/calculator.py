@@ -1,0 +1,298 @@
+"""When do copies pay? Five costs in, by hand or from a recorded machine; totals, copy share and verdict out."""
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import ipywidgets as W
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..bench import Spread, parts
+from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
+from ..bench.stats import clearly_below, ratio
+from ..decision import (
+    Alternative,
+    BreakEven,
+    Criterion,
+    better_alternative_criterion,
+    bottleneck_criterion,
+    conclude,
+    copy_share_criterion,
+)
+from ..decision.criteria import SIGNIFICANT
+from .draw import DPI, WIDTH
+from .figures_copies import BATCHED, COMPUTE, COPY, ORIGINAL, RECORD, RECORD_SEVEN, SMALL, Chart
+
+# One launch by the same reading that ORIGINAL comes from: a prototype of it, 4 steps, microseconds of loop time.
+ORIGINAL_LAUNCH = 18.4
+RECORD_BATCHED = {4: 220.0, 8: 280.0}  # the record's totals with batching, microseconds
+ONE_LAUNCH = "one launch"
+OWN = "own numbers"
+MOST_STEPS = 16
+LAUNCH = "#de8f05"
+NO_SPREAD = re.compile(r" \((\S+?)\.\.\1\)")  # quartiles of a number that has none
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Microseconds. launch 0: a launch that refreshes all steps is not an option.
+
+    compute: one step's values. copy: all copies of one step. batched: what replaces the copies of one step.
+    launch: one launch that replaces computing and copying, whatever the number of steps.
+    """
+
+    compute: float
+    copy: float
+    batched: float
+    launch: float = 0.0
+
+    @property
+    def model(self) -> BreakEven:
+        return BreakEven(self.compute, self.copy, copies=1)
+
+    def totals(self, steps: int) -> dict[str, float]:
+        """A replay of `steps` steps by each way, microseconds."""
+        model, one = self.model, {ONE_LAUNCH: self.launch} if self.launch else {}
+        batched = model.batched(steps, self.batched)
+        return {"eager": model.eager(steps), "copy": model.copied(steps), "batched": batched} | one
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What follows from costs: totals in microseconds, the copies' share of `copy` (0..1), and the decision."""
+
+    steps: int
+    totals: dict[str, float]
+    share: float
+    criteria: list[Criterion]
+    verdict: str
+
+    @property
+    def lines(self) -> list[str]:
+        saves = 1 - self.totals["batched"] / self.totals["copy"]
+        said = ", ".join(f"{name} {us:.4g} us" for name, us in self.totals.items())
+        judged = [f"{criterion.name}: {criterion.state}; {criterion.reason}." for criterion in self.criteria]
+        return [
+            f"{self.steps} steps: {said}. Copies take {self.share:.0%} of copy; batching them saves {saves:+.0%}.",
+            *(NO_SPREAD.sub("", line) for line in judged),
+            f"Verdict: {self.verdict}.",
+        ]
+
+
+def answer(costs: Costs, steps: int, decode_step_us: float | None = None) -> Answer:
+    """The record's criteria on these costs, by the functions that also judge measurements."""
+    totals, share = costs.totals(steps), costs.model.copy_share(steps)
+    found = _alternatives(totals, steps)
+    bottleneck = bottleneck_criterion(totals["copy"], decode_step_us)
+    if decode_step_us is None:
+        bottleneck = replace(bottleneck, reason="the length of a decode step is not given")
+    criteria = [copy_share_criterion({steps: _exactly(share)}), bottleneck, better_alternative_criterion(found)]
+    return Answer(steps, totals, share, criteria, conclude(criteria, found)[0])
+
+
+def _alternatives(totals: dict[str, float], steps: int) -> list[Alternative]:
+    copy = _exactly(totals["copy"])
+    found = []
+    for name, contract in (("batched", "exact"), (ONE_LAUNCH, "live prefix")):
+        if name in totals:
+            own = _exactly(totals[name])
+            faster = {steps: ratio(copy, own)}
+            found.append(Alternative(name, contract, faster, clearly_below(own, copy, SIGNIFICANT)))
+    return sorted(found, key=lambda a: -a.least)
+
+
+def _exactly(value: float) -> Spread:
+    return Spread(value, value, value, 1)
+
+
+def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
+    """Recorded machines by name, each by its newest run that can answer; then the record's own numbers and its code's.
+
+    recorded: runs, the newest first.
+    """
+    found: dict[str, Costs] = {}
+    for run in recorded:
+        for name, launch in (("one launch", "fused"), ("in a graph", "graph")):
+            try:
+                found.setdefault(f"{run.machine}, recorded, {name}", measured(run, launch))
+            except NotMeasured:
+                continue  # a run of other cases
+    return found | {
+        "the record: its table": table(),
+        "the record: its micro-case": micro_case(),
+        "the record's code, read on an H200": original(),
+    }
+
+
+def measured(run: Evidence, launch: str) -> Costs:
+    """A recorded machine's costs in the record's case of 4 steps; launch: the strategy that launches once."""
+    case = RECORD_CASES[4]
+    copy, batched = (run.part(case, parts.COPY_ONE, name).median for name in ("copy", "batched"))
+    return Costs(run.part(case, parts.PRECOMPUTE).median, copy, batched, run.loop(case, launch).median)
+
+
+def table() -> Costs:
+    """What the record's table of totals implies: two numbers of steps give both costs, and batching saved 15 us."""
+    copy = (RECORD[8]["after"] - RECORD[4]["after"]) / 4
+    return Costs(RECORD[4]["after"] - 4 * copy, copy, copy - (RECORD[4]["after"] - RECORD_BATCHED[4]) / 4)
+
+
+def micro_case() -> Costs:
+    """The only copies that the record measured: seven small contiguous ones, beside 175 us of computing."""
+    return replace(table(), copy=RECORD_SEVEN["copy"], batched=RECORD_SEVEN["batched"])
+
+
+def original() -> Costs:
+    """The record's code on an H200; the launch is the prototype of that reading."""
+    read = ORIGINAL[4]
+    return Costs(read["compute"], read["copies"] / 4, (read["batched"] - read["compute"]) / 4, ORIGINAL_LAUNCH)
+
+
+def chart(costs: Costs, steps: int, lines: Sequence[str]) -> Chart:
+    """Where the time of each way goes, and how it grows with the number of steps."""
+    fig = Figure(figsize=(WIDTH, 2.7), dpi=DPI, layout="constrained")
+    left, right = fig.subplots(1, 2)
+    _draw_bars(left, costs, steps)
+    _draw_growth(right, costs, steps)
+    for ax in (left, right):
+        ax.tick_params(labelsize=SMALL)
+        ax.spines[["top", "right"]].set_visible(False)
+    return Chart(fig, lines)
+
+
+def _draw_bars(ax: Axes, costs: Costs, steps: int) -> None:
+    kept = steps * costs.copy
+    pieces = {
+        "eager": (("compute", steps * costs.compute, COMPUTE), ("copies", kept, COPY)),
+        "copy": (("compute", costs.compute, COMPUTE), ("copies", kept, COPY)),
+        "batched": (("compute", costs.compute, COMPUTE), ("batched copies", steps * costs.batched, BATCHED)),
+        ONE_LAUNCH: ((ONE_LAUNCH, costs.launch, LAUNCH),),
+    }
+    labels = {}
+    for row, name in enumerate(pieces):
+        begin = 0.0
+        for label, us, colour in pieces[name]:
+            labels[label] = ax.barh(row, us, left=begin, color=colour, edgecolor="white", height=0.7)
+            begin += us
+        ax.text(begin, row, f" {begin:.4g}" if begin else " not an option", va="center", fontsize=SMALL)
+    ax.set_yticks(range(len(pieces)), pieces)
+    ax.set_xlim(0, 1.15 * max(costs.totals(steps).values()))
+    ax.invert_yaxis()
+    ax.set_title(f"{steps} steps, microseconds", fontsize=SMALL + 1, loc="left")
+    ax.legend(labels.values(), labels, fontsize=SMALL, frameon=False, loc="lower right")
+
+
+def _draw_growth(ax: Axes, costs: Costs, steps: int) -> None:
+    shown = range(1, MOST_STEPS + 1)
+    totals = {n: costs.totals(n) for n in shown}
+    for name, colour, dash in (
+        ("eager", "#d55e00", "-"),
+        ("copy", COPY, "-"),
+        ("batched", BATCHED, "--"),
+        (ONE_LAUNCH, LAUNCH, "-."),
+    ):
+        if name in totals[1]:
+            ax.plot(shown, [totals[n][name] for n in shown], dash, color=colour, label=name)
+    ax.axvline(steps, color="#444444", lw=0.8, ls=":")
+    ax.set_yscale("log")
+    ax.set_title("total by number of steps, microseconds, log scale", fontsize=SMALL + 1, loc="left")
+    ax.set_xlabel("draft steps N", fontsize=SMALL)
+    ax.grid(lw=0.4, color="#cccccc")
+    ax.legend(fontsize=SMALL, frameon=False)
+
+
+class Calculator(W.VBox):
+    """Live controls in a notebook; a static picture and its words everywhere else.
+
+    given: presets by name; the first is shown first. Moving a cost makes the numbers your own.
+    """
+
+    def __init__(self, given: dict[str, Costs]):
+        self.given, self.summary, self._listening = given, "", True
+        self.controls = _controls(given)
+        self.image = W.Image(format="png", layout=W.Layout(align_self="flex-start", max_width="100%"))
+        self.text = W.HTML()
+        self.controls["preset"].observe(self._take_preset, "value")
+        for name in ("compute", "copy", "batched", "launch"):
+            self.controls[name].observe(self._own_numbers, "value")
+        for name in ("steps", "decode_step"):
+            self.controls[name].observe(self._show, "value")
+        self._take_preset()
+        panel = W.HBox(_columns(self.controls), layout=W.Layout(flex_flow="row wrap"))
+        super().__init__([panel, self.image, self.text])
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(*(self.controls[name].value for name in ("compute", "copy", "batched", "launch")))
+
+    def _take_preset(self, _change: object = None) -> None:
+        costs = self.given.get(self.controls["preset"].value)
+        if costs is None or not self._listening:
+            return
+        self._set({name: getattr(costs, name) for name in ("compute", "copy", "batched", "launch")})
+        self._show()
+
+    def _own_numbers(self, _change: object) -> None:
+        if self._listening:
+            self._set({"preset": OWN})
+            self._show()
+
+    def _set(self, values: dict[str, object]) -> None:
+        """Move controls without acting on it."""
+        self._listening = False
+        try:
+            for name, value in values.items():
+                self.controls[name].value = value
+        finally:
+            self._listening = True
+
+    def _show(self, _change: object = None) -> None:
+        steps, decode_step_ms = self.controls["steps"].value, self.controls["decode_step"].value
+        found = answer(self.costs, steps, decode_step_ms * 1e3 or None)
+        lines = [f"{self.controls['preset'].value}.", *found.lines]
+        self.summary = "\n".join(lines)
+        self.text.value = (
+            '<div role="status" style="line-height: 1.4">'
+            + "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+            + "</div>"
+        )
+        self.image.value = chart(self.costs, steps, lines).png
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        bundle["text/plain"] = self.summary
+        bundle["image/png"] = base64.b64encode(self.image.value).decode()
+        return bundle, {"image/png": {"alt": self.summary}}
+
+
+COSTS = {
+    "compute": "compute a step, us",
+    "copy": "copy a step, us",
+    "batched": "batched step, us",
+    "launch": "one launch for all, us",
+}
+STYLE, FULL = {"description_width": "130px"}, {"width": "98%"}
+
+
+def _controls(given: dict[str, Costs]) -> dict[str, W.ValueWidget]:
+    options = {"continuous_update": False, "style": STYLE, "layout": FULL}
+    controls = {
+        "preset": W.Dropdown(options=[*given, OWN], description="numbers of", style=STYLE, layout=FULL),
+        "steps": W.IntSlider(4, 1, MOST_STEPS, description="draft steps N", **options),
+        "decode_step": W.FloatSlider(0, min=0, max=50, step=0.5, description="decode step, ms", **options),
+    }
+    for name, label in COSTS.items():
+        most = 100 * (1 + max(getattr(costs, name) for costs in given.values()) // 50)
+        least = 0.0 if name == "launch" else 0.5
+        controls[name] = W.FloatSlider(least, min=least, max=most, step=0.5, description=label, **options)
+    return controls
+
+
+def _columns(controls: dict[str, W.ValueWidget]) -> list[W.VBox]:
+    layout = W.Layout(flex="340px 1 340px", min_width="340px")
+    note = W.HTML("<small>0 means: not known (decode step), not an option (one launch)</small>")
+    given = [controls[name] for name in ("preset", "steps", "decode_step")]
+    return [W.VBox([*given, note], layout=layout), W.VBox([controls[name] for name in COSTS], layout=layout)]

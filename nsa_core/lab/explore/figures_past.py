@@ -1,0 +1,475 @@
+"""Past the copies, in pictures: one launch for all steps, shared sets, the floors, and what an engine would notice.
+
+Every figure of a recording carries the conditions it was made under. Models are fitted to the recording, and their
+error is said beside them.
+"""
+
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from ... import ForwardMode, NSAConfig
+from ...metadata import allocate
+from ..bench import Case, build, grid, how_fast
+from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured
+from ..bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH
+from ..bench.recording import Row
+from ..bench.report import bandwidth
+from ..bench.traffic import Traffic, traffic
+from ..decision import BreakEven, measured_break_even
+from .draw import DPI, WIDTH
+from .figures_copies import BATCHED, COPY, EAGER, FOREACH, SMALL, Chart
+
+FUSED, GRAPH, SHARED = "#de8f05", "#111111", "#ca9161"  # from seaborn's colour-blind palette, and black
+WAYS = {
+    "eager": (EAGER, "s"),
+    "copy": (COPY, "o"),
+    "batched": (BATCHED, "v"),
+    "fused": (FUSED, "^"),
+    "graph": (GRAPH, "D"),
+    "shared+graph": (SHARED, "x"),
+}
+TIE, BYTES = "#d3ecc8", "#ffe94d"
+IN_CALLER = "fused, in the caller's graph"
+WINS = 1.25  # times faster, as in the decision
+
+
+@dataclass(frozen=True)
+class Published:
+    """A gain of a whole engine that its authors ascribe to replay metadata, in percent; a loss is below 0.
+
+    requests: how many ran at once; None where the source does not say.
+    """
+
+    source: str
+    what: str
+    requests: int | None
+    gain: float
+
+    @property
+    def url(self) -> str:
+        project, number = self.source.split("#")
+        return f"https://github.com/{PROJECTS[project]}/pull/{number}"
+
+
+PROJECTS = {"sglang": "sgl-project/sglang", "vllm": "vllm-project/vllm"}
+# Read in November 2026; as reported, not measured here.
+PUBLISHED = (
+    Published("sglang#14781", "computing once for all steps, 16K context", 1, 12.4),
+    Published("sglang#14781", "the same, 16K to 64K, the lower of two", 4, 5.5),
+    Published("sglang#14781", "the same, 16K to 64K, the higher of two", 4, 7.5),
+    Published("sglang#26241", "Kimi-K2.5, 80K: a token's time from 2.47 to 2.41 ms", None, 2.5),
+    Published("sglang#37124", "GLM-5.2 on MI355X: median token interval times 0.984", 4, 1.6),
+    Published("vllm#41162", "DeepSeek-V4, rebuilding in every step", 1, -0.4),
+    Published("vllm#41162", "the same", 16, 0.7),
+    Published("vllm#41162", "the same", 64, 0.4),
+    Published("vllm#54790", "H200, K = 3: a hook in place of a rebuild", 1, 12.7),
+    Published("vllm#54790", "the same", 2, 2.8),
+    Published("vllm#54790", "the same", 4, -3.7),
+    Published("vllm#54790", "the same", 8, 2.1),
+    Published("vllm#54790", "the same", 16, 2.7),
+    Published("vllm#54790", "the same", 32, -12.0),
+    Published("vllm#57756", "ROCm: fewer launches", 1, 2.1),
+    Published("vllm#57885", "a token's time from 4.467 to 4.457 ms", None, 0.2),
+)
+NOISE = 3.6  # percent, the spread that vllm#54790 gives for its own readings
+DECODE_STEPS_MS = {"sglang#26241": 2.47, "vllm#57885": 4.467, "vllm#45258": 27.7}  # published lengths of a step
+# sglang#30474 quotes four draft tables of 1.07 GB a GPU at this width; bs follows from the bytes of one.
+QUOTED_WIDTH, QUOTED_BS = 1_048_582, 256
+
+
+def compact(chart: Chart) -> Chart:
+    """The same chart in at most 64 colours: a third of the bytes."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(chart.png)).convert("RGB")
+    picture.quantize(64, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    chart.png = buffer.getvalue()
+    return chart
+
+
+# Counted
+
+
+def counted(bs: int = 32, tokens: int = 4096, steps: Sequence[int] = (1, 2, 4, 8, 16)) -> list[Row]:
+    """What each way moves for a decode batch, in bytes and in passes over one step's live values."""
+    lines = []
+    for n in steps:
+        moved = moved_by(Case("counted", bs=bs, lengths=tokens, steps=n))
+        once = (moved_by(Case("counted", bs=bs, lengths=tokens, steps=1)).generate) / 2
+        for way, size in (("copy to N", moved.copy), ("generate into N", moved.generate), ("shared", moved.share)):
+            lines.append({"steps": n, "way": way, "MB": size / 1e6, "passes": size / once})
+    return lines
+
+
+def moved_by(case: Case) -> Traffic:
+    """The bytes of a case, from its inputs built on the CPU."""
+    return traffic(case, build(case, "cpu"))
+
+
+def launches(evidence: Evidence) -> list[Row]:
+    """Device operations of a replay as the profiler counted them, by number of steps."""
+    names = ("eager", "copy", "batched", "fused", "graph", "shared+graph")
+    return [
+        {"steps": n} | {name: int(evidence.row(case, name, kind="strategy")["device_ops"]) for name in names}
+        for n, case in STEPS_CASES.items()
+    ]
+
+
+def bytes_agree(evidence: Evidence) -> list[str]:
+    """Names of the grid's cases of uniform lengths whose recorded bytes are not those counted here."""
+    small = [case for case in grid() if isinstance(case.lengths, int) and case.bs * case.lengths < 2**20]
+    wrong = []
+    for case in small:
+        row, moved = evidence.row(case.name, "copy", kind="strategy"), moved_by(case)
+        recorded = row["bytes_generate"], row["bytes_share"], row["bytes_copy"]
+        wrong += [case.name] if recorded != (moved.generate, moved.share, moved.copy) else []
+    return wrong
+
+
+def set_bytes(config: NSAConfig, bs: int, width: int, mode: ForwardMode = ForwardMode.DECODE) -> int:
+    """Bytes of one captured set, counted without allocating it."""
+    table = torch.empty((1, width), dtype=torch.int32, device="meta")
+    held = allocate(config, table, bs, mode)
+    return sum({id(t): t.nbytes for t in held.tensors().values()}.values())
+
+
+# Measured
+
+
+def steps_chart(evidence: Evidence) -> Chart:
+    """Loop time of a decode replay by number of steps, above the floors of the device."""
+    fig = _figure(3.4)
+    ax, lines = fig.subplots(), []
+    for name, (colour, mark) in WAYS.items():
+        loops = {n: evidence.loop(case, name).median for n, case in STEPS_CASES.items()}
+        ax.plot(list(loops), list(loops.values()), color=colour, marker=mark, ms=5, lw=1, label=name)
+        lines.append(f"{name}: " + ", ".join(f"{us:.4g} us at {n}" for n, us in loops.items()))
+    _floors(ax.axhline, evidence, RECORD_CASES[4], lines)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_xticks(list(STEPS_CASES), STEPS_CASES)
+    _labels(ax, "decode, bs 32, 4096 tokens: loop time of a replay", "draft steps N", "microseconds, log scale")
+    ax.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _chart(fig, lines, evidence)
+
+
+def strategies_chart(evidence: Evidence) -> Chart:
+    """Loop time of every strategy in the record's two cases, above the floors of the device."""
+    names = [row["name"] for row in evidence.all(case=RECORD_CASES[4], kind="strategy")]
+    names.sort(key=lambda name: -evidence.loop(RECORD_CASES[4], name).median)
+    fig = _figure(3.9)
+    ax, lines = fig.subplots(), []
+    for at, (n, case) in enumerate(RECORD_CASES.items()):
+        loops = [evidence.loop(case, name).median for name in names]
+        places = [row + 0.4 * at for row in range(len(names))]
+        bars = ax.barh(places, loops, height=0.38, color=(FOREACH, COPY)[at], label=f"{n} steps")
+        ax.bar_label(bars, [f" {us:.3g}" if us < 1000 else f" {us:.0f}" for us in loops], fontsize=SMALL - 1)
+        lines += [f"{n} steps: " + ", ".join(f"{name} {us:.4g} us" for name, us in zip(names, loops, strict=True))]
+    _floors(ax.axvline, evidence, RECORD_CASES[4], lines)
+    ax.set_xscale("log")
+    ax.set_xlim(right=ax.get_xlim()[1] * 1.3)
+    ax.set_yticks([row + 0.2 for row in range(len(names))], names)
+    ax.invert_yaxis()
+    _labels(ax, "one replay of N decode steps, bs 32, 4096 tokens", "loop time, microseconds, log scale", "")
+    ax.legend(fontsize=SMALL, frameon=False, loc="lower right")
+    return _chart(fig, lines, evidence)
+
+
+def _floors(draw, evidence: Evidence, case: str, lines: list[str]) -> None:
+    for name, dash in ((EMPTY_LAUNCH, "--"), (ONE_NODE_GRAPH, ":")):
+        us = evidence.spread(case, name, kind="floor").median
+        draw(us, color="#444444", lw=1, ls=dash, label=f"floor: {name}")
+        lines.append(f"floor, {name}: {us:.3g} us")
+
+
+def in_callers_graph(evidence: Evidence) -> list[Row]:
+    """What refreshing inside the caller's own graph adds to a graph of one node, microseconds."""
+    lines = []
+    for n, case in STEPS_CASES.items():
+        alone = evidence.spread(case, ONE_NODE_GRAPH, kind="floor").median
+        both = evidence.spread(case, IN_CALLER, kind="variant").median
+        lines.append(
+            {
+                "steps": n,
+                "one node": alone,
+                "and the refresh": both,
+                "added": both - alone,
+                "own graph": evidence.loop(case, "graph").median,
+            }
+        )
+    return lines
+
+
+def shared_table(evidence: Evidence) -> list[Row]:
+    """Device time and captured bytes with N sets and with one."""
+    lines = []
+    for n, case in STEPS_CASES.items():
+        own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
+        line = {"steps": n, "N sets, us": own["device_us"], "one set, us": one["device_us"]}
+        held = {"N sets, MB": own["captured_bytes"] / 1e6, "one set, MB": one["captured_bytes"] / 1e6}
+        lines.append(line | held)
+    return lines
+
+
+# Modelled
+
+
+@dataclass(frozen=True)
+class Times:
+    """Loop time of a decode replay by what bounds it: the host's launches, or the device's bytes. Microseconds.
+
+    copies: the break-even model of `copy`. launch: a graph replay with next to nothing in it. start, per_us: the
+    device needs start + bytes / per_us, at the bandwidth of a large copy. gap: between two graphs, where the device
+    is the bound.
+    """
+
+    copies: BreakEven
+    launch: float
+    start: float
+    per_us: float
+    gap: float
+
+    def graph(self, moved: int) -> float:
+        return max(self.launch, self.start + moved / self.per_us + self.gap)
+
+    def copy(self, steps: int, moved: int) -> float:
+        return max(self.copies.copied(steps), moved / self.per_us)
+
+    def by_way(self, steps: int, moved: Traffic) -> dict[str, float]:
+        return {
+            "copy": self.copy(steps, moved.copy),
+            "graph": self.graph(moved.generate),
+            "shared+graph": self.graph(moved.share),
+        }
+
+
+def fitted(evidence: Evidence) -> Times:
+    """The model of a recording's decode cases."""
+    rows = _graph_rows(evidence)
+    per_us = bandwidth(evidence.rows)
+    start = statistics.median(row["device_us"] - moved / per_us for row, moved in rows)
+    idle = [row["loop_us"] for row, _ in rows if row["device_us"] < 0.5 * row["loop_us"]]
+    busy = [row["loop_us"] - row["device_us"] for row, _ in rows if row["device_us"] > 0.85 * row["loop_us"]]
+    if not idle or not busy:
+        raise NotMeasured("the recording lacks graph replays bound by the launch, or by bytes, to fit to")
+    launch, gap = statistics.median(idle), statistics.median(busy)
+    return Times(measured_break_even(evidence), launch, start, per_us, gap)
+
+
+def _graph_rows(evidence: Evidence) -> list[tuple[Row, int]]:
+    """Decode rows of both graph strategies, and the bytes each has to move."""
+    sizes = {"graph": "bytes_generate", "shared+graph": "bytes_share"}
+    return [
+        (row, row[sizes[row["name"]]]) for row in evidence.all(kind="strategy", mode="decode") if row["name"] in sizes
+    ]
+
+
+def errors(evidence: Evidence, times: Times) -> dict[str, float]:
+    """Modelled over recorded loop time minus 1 of every decode replay by graph."""
+    return {
+        f"{row['case']}, {row['name']}": times.graph(moved) / row["loop_us"] - 1
+        for row, moved in _graph_rows(evidence)
+    }
+
+
+def slow_moments(evidence: Evidence) -> set[str]:
+    """Decode cases whose own floor, timed in turns with them, is more than 1.25 times the middle of all floors."""
+    floors = {row["case"]: row["loop_us"] for row in evidence.all(kind="floor", name=ONE_NODE_GRAPH)}
+    return {case for case, us in floors.items() if us > WINS * statistics.median(floors.values())}
+
+
+def crossover_chart(evidence: Evidence, times: Times) -> Chart:
+    """Where one set beats N, and how far both are ahead of copies, as N, batch and context grow."""
+    fig, lines = _figure(5.4), []
+    for ax, n in zip(fig.subplots(2, 2, sharex=True, sharey=True).flat, (1, 4, 8, 16), strict=True):
+        faster, ahead = _maps(times, n)
+        ax.pcolormesh(
+            CONTEXTS,
+            BATCHES,
+            [[value >= WINS for value in row] for row in faster],
+            shading="nearest",
+            cmap=ListedColormap((TIE, BYTES)),
+            vmin=0,
+            vmax=1,
+        )
+        levels = ax.contour(CONTEXTS, BATCHES, ahead, levels=(3, 10, 30, 100), colors="#444444", linewidths=0.8)
+        ax.clabel(levels, fmt="%gx", fontsize=SMALL - 1)
+        _draw_points(ax, evidence, n)
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log", base=2)
+        _labels(ax, f"{n} step{'s' * (n > 1)}", "context, tokens", "batch, requests")
+        lines.append(_crossing(times, n))
+    handles = [
+        Patch(facecolor=colour, edgecolor="#777777", label=label)
+        for colour, label in (
+            (TIE, "the launch decides: N sets and one set tie"),
+            (BYTES, "bytes decide: one set wins"),
+        )
+    ]
+    fig.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=2,
+        fontsize=SMALL,
+        frameon=False,
+        title="modelled; circles: recorded; lines: times faster than copies (graph, N sets)",
+        title_fontsize=SMALL + 1,
+    )
+    return _chart(fig, lines, evidence)
+
+
+CONTEXTS = [2**k for k in range(10, 21)]
+BATCHES = [2**k for k in range(9)]
+
+
+def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]]]:
+    """By batch and context: N sets' time over one set's, and copies' over N sets'."""
+    unit = moved_by(Case("unit", bs=1, lengths=1024, steps=steps))
+    found = [[times.by_way(steps, scaled(unit, bs * tokens / 1024)) for tokens in CONTEXTS] for bs in BATCHES]
+    return (
+        [[t["graph"] / t["shared+graph"] for t in row] for row in found],
+        [[t["copy"] / t["graph"] for t in row] for row in found],
+    )
+
+
+def scaled(moved: Traffic, factor: float) -> Traffic:
+    """A decode batch's bytes grow with its tokens; what does not is a few bytes a request."""
+    sizes = (moved.generate, moved.share, moved.copy, moved.recompute)
+    return Traffic(*(round(factor * size) for size in sizes))
+
+
+def _draw_points(ax: Axes, evidence: Evidence, steps: int) -> None:
+    for row in evidence.all(kind="strategy", name="graph", mode="decode", steps=steps, page_size=64, step_offset=0):
+        if row["flashmla"] == "none" and row["tokens"] == row["bs"] * row["longest"]:
+            colour = BYTES if _one_set_wins(evidence, row) else TIE
+            ax.plot(row["longest"], row["bs"], "o", ms=7, color=colour, markeredgecolor="black", clip_on=False)
+
+
+def _one_set_wins(evidence: Evidence, row: Row) -> bool:
+    return row["loop_us"] >= WINS * evidence.loop(row["case"], "shared+graph").median
+
+
+def _crossing(times: Times, steps: int) -> str:
+    """From how many tokens in the batch on one set wins."""
+    unit = moved_by(Case("unit", bs=1, lengths=1024, steps=steps))
+    for k in range(10, 29):
+        found = times.by_way(steps, scaled(unit, 2**k / 1024))
+        if found["graph"] >= WINS * found["shared+graph"]:
+            return (
+                f"{steps} steps: one set wins from {2**k:,} tokens in the batch on; there copies take "
+                f"{found['copy'] / found['graph']:.3g} times as long as N sets in a graph"
+            )
+    return f"{steps} step: N sets are one set; sharing changes nothing"
+
+
+# Floors
+
+
+def floor_rows(evidence: Evidence) -> list[Row]:
+    """Graph replays over the larger of their two floors, with their device time and what lies between replays."""
+    lines, per_us = [], bandwidth(evidence.rows)
+    for line in how_fast(evidence.rows):
+        case, _, what = line["ratio"].partition(": ")
+        if what.startswith("graph loop / max"):
+            row = evidence.row(case, "graph", kind="strategy")
+            lines.append(
+                {
+                    "case": case,
+                    "loop us": row["loop_us"],
+                    "device us": row["device_us"],
+                    "bytes us": row["bytes_generate"] / per_us,
+                    "times the floor": line["value"],
+                    "limit": line["limit"],
+                    "met": line["met"],
+                }
+            )
+    return lines
+
+
+def floors_chart(evidence: Evidence) -> Chart:
+    """How far a graph replay is above the larger of a graph of one node and the time of its bytes."""
+    rows, fig = floor_rows(evidence), _figure(2.9)
+    ax = fig.subplots()
+    for at, row in enumerate(rows):
+        ax.plot(row["times the floor"], at, "o" if row["met"] else "X", ms=7, color=COPY if row["met"] else EAGER)
+    ax.axvline(1, color="black", lw=1)
+    ax.axvline(rows[0]["limit"], color="#444444", lw=1, ls="--")
+    ax.set_yticks(range(len(rows)), [row["case"] for row in rows])
+    ax.invert_yaxis()
+    _labels(ax, "graph loop time over its floor; dashed: the limit set; crosses miss it", "times the floor", "")
+    lines = [f"{row['case']}: {row['times the floor']:.3g}, {'met' if row['met'] else 'missed'}" for row in rows]
+    return _chart(fig, lines, evidence)
+
+
+# What an engine would notice
+
+
+def saved_us(evidence: Evidence) -> dict[int, float]:
+    """Loop time that a graph saves of the copies, by number of steps: at most this reaches a decode step."""
+    return {
+        n: evidence.loop(case, "copy").median - evidence.loop(case, "graph").median
+        for n, case in RECORD_CASES.items()
+    }
+
+
+def engine_chart(evidence: Evidence) -> Chart:
+    """Left: the most a decode step could gain, by its length. Right: what engines published, by load."""
+    fig, lines = _figure(3.3), []
+    left, right = fig.subplots(1, 2)
+    lengths = [2 ** (k / 8) for k in range(8, 57)]
+    for (n, us), colour, dash in zip(saved_us(evidence).items(), (FUSED, COPY), ("-", "--"), strict=True):
+        left.plot(
+            lengths, [us / 10 / ms for ms in lengths], dash, color=colour, label=f"{n} steps, {us:.0f} us saved"
+        )
+        said = ", ".join(f"{us / 10 / ms:.2g}% of {ms} ms ({source})" for source, ms in DECODE_STEPS_MS.items())
+        lines.append(f"{n} steps: {us:.4g} us saved, at most {said}")
+    left.set_xscale("log", base=2)
+    left.set_xticks([2, 4, 8, 16, 32, 64, 128], [2, 4, 8, 16, 32, 64, 128])
+    _labels(left, "at most: if no part of a replay is hidden", "decode step, ms, log scale", "percent of the step")
+    left.legend(fontsize=SMALL, frameon=False)
+    _draw_published(right)
+    lines.append(f"published, end to end: {len(PUBLISHED)} readings of {len({p.source for p in PUBLISHED})} changes")
+    return _chart(fig, lines, evidence)
+
+
+def _draw_published(ax: Axes) -> None:
+    known = [p for p in PUBLISHED if p.requests is not None]
+    for source, mark in zip(dict.fromkeys(p.source for p in known), "osD^v", strict=False):
+        points = [p for p in known if p.source == source]
+        ax.plot([p.requests for p in points], [p.gain for p in points], mark, ms=5, label=source, alpha=0.9)
+    ax.axhspan(-NOISE, NOISE, color="#eeeeee", zorder=0)
+    ax.axhline(0, color="black", lw=0.8)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks([1, 2, 4, 8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64])
+    _labels(ax, "published; grey: the spread one of them gives", "requests at once, log scale", "end-to-end gain, %")
+    ax.legend(fontsize=SMALL, frameon=False, loc="lower left")
+
+
+# Drawing
+
+
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+
+
+def _chart(fig: Figure, lines: Sequence[str], evidence: Evidence) -> Chart:
+    fig.supxlabel(evidence.conditions, fontsize=7, color="#444444")
+    return compact(Chart(fig, [*lines, evidence.conditions]))
+
+
+def _labels(ax: Axes, title: str, x: str, y: str) -> None:
+    ax.set_title(title, fontsize=SMALL + 1, loc="left")
+    ax.set_xlabel(x, fontsize=SMALL)
+    ax.set_ylabel(y, fontsize=SMALL)
+    ax.tick_params(labelsize=SMALL)
+    ax.grid(lw=0.4, color="#cccccc")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
