@@ -24,14 +24,19 @@ def main(arguments: list[str]) -> int:
     name = parser.parse_args(arguments[:1]).command
     try:
         module = import_module(f".{_COMMANDS[name][0]}", __package__)
-        own = argparse.ArgumentParser(prog=f"{parser.prog} {name}", formatter_class=argparse.RawDescriptionHelpFormatter)
+        own = argparse.ArgumentParser(
+            prog=f"{parser.prog} {name}", formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         module.add_arguments(own)
         return module.main(own.parse_args(arguments[1:]))
     except _BAD_INPUT as error:
         if os.environ.get("NSA_CORE_TRACEBACK") == "1":
             raise
         said = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-        print(f"{parser.prog} {name}: {said or type(error).__name__} (NSA_CORE_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(
+            f"{parser.prog} {name}: {said or type(error).__name__} (NSA_CORE_TRACEBACK=1 shows where)",
+            file=sys.stderr,
+        )
         return 2
 
 

@@ -1,21 +1,25 @@
 """Taking over an engine's own captured buffers."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 
+from .batch import INPUTS, ReplayBatch, require_memory
 from .config import ForwardMode, NSAConfig
-from .metadata import NSAFlashMLAMetadata, NSAMetadata
+from .metadata import CONSTANTS, NSAFlashMLAMetadata, NSAMetadata, byte_span, overlap
 
 
 def adopt_metadata(
-    config: NSAConfig, req_to_token: torch.Tensor, bs: int, mode: ForwardMode, held: object
+    config: NSAConfig, req_to_token: torch.Tensor, bs: int, mode: ForwardMode, source: object
 ) -> NSAMetadata:
     """Wrap an engine's metadata object: same tensors, no copy.
 
-    held: any object with the fields of `NSAMetadata` as attributes; `nsa_x` may be spelled `dsa_x`, SGLang's
-        name since May 2026. Query-side constants may be missing. Schedules are taken when the config asks for them.
+    source: any object with the fields of `NSAMetadata` as attributes; `nsa_x` may be spelled `dsa_x`, SGLang's
+        name since May 2026. Query-side constants may be missing. Schedules are taken when the config asks for them;
+        of FlashMLA parts sized for a larger SM count the first P are taken.
     Raises ValueError (missing, shape, device, layout) or TypeError (not a tensor, dtype), naming the field.
     """
-    cap = bs * config.rows_per_request(mode)
+    cap, device = bs * config.rows_per_request(mode), req_to_token.device
     sizes = {
         "cache_seqlens_int32": bs,
         "cu_seqlens_k": bs + 1,
@@ -23,74 +27,109 @@ def adopt_metadata(
         "nsa_cache_seqlens_int32": cap,
         "nsa_cu_seqlens_k": cap + 1,
     }
-    taken = {name: _vector(req_to_token, name, _attribute(held, name), size) for name, size in sizes.items()}
-    taken["page_table_1"] = _table(req_to_token, "page_table_1", _attribute(held, "page_table_1"), cap, 1)
-    pages = -(-taken["page_table_1"].shape[1] // config.page_size)
-    taken["real_page_table"] = _table(
-        req_to_token, "real_page_table", _attribute(held, "real_page_table"), cap, pages
-    )
-    for name in ("cu_seqlens_q", "nsa_cu_seqlens_q"):
-        constant = _attribute(held, name, None)
-        taken[name] = None if constant is None else _vector(req_to_token, name, constant, cap + 1)
+    fields = {name: _vector(device, name, _required(source, name), size) for name, size in sizes.items()}
+    fields["page_table_1"] = _table(device, "page_table_1", _required(source, "page_table_1"), cap, 1)
+    pages = -(-fields["page_table_1"].shape[1] // config.page_size)
+    fields["real_page_table"] = _table(device, "real_page_table", _required(source, "real_page_table"), cap, pages)
+    for name in CONSTANTS:
+        constant = engine_attribute(source, name)
+        fields[name] = None if constant is None else _vector(device, name, constant, cap + 1)
     if config.paged_mqa_num_sms is not None:
-        name, schedule = "paged_mqa_schedule_metadata", _attribute(held, "paged_mqa_schedule_metadata")
-        taken[name] = _table(req_to_token, name, schedule, config.paged_mqa_num_sms + 1, 2)
-        if schedule.shape[1] != 2 or not schedule.is_contiguous():
-            raise ValueError(
-                f"{name} has shape {list(schedule.shape)} and strides {schedule.stride()}; DeepGEMM reads "
-                f"it as contiguous [{config.paged_mqa_num_sms + 1}, 2]"
-            )
-    return NSAMetadata(**taken, flashmla_metadata=_flashmla(config, req_to_token, cap, held))
+        name = "paged_mqa_schedule_metadata"
+        fields[name] = _schedule(device, name, _required(source, name), config.paged_mqa_num_sms + 1, 2)
+    if config.flashmla_num_sm_parts is not None:
+        schedule, name = _required(source, "flashmla_metadata"), "flashmla_metadata.flashmla_metadata"
+        parts = _schedule(device, name, _required(schedule, "flashmla_metadata"), config.flashmla_num_sm_parts, 8)
+        splits = _vector(device, "flashmla_metadata.num_splits", _required(schedule, "num_splits"), cap + 1)
+        fields["flashmla_metadata"] = NSAFlashMLAMetadata(parts, splits)
+    return NSAMetadata(**fields)
+
+
+def engine_attribute(source: object, name: str) -> object:
+    """An engine's field under the name `nsa_x` or `dsa_x`; None when it has neither."""
+    spellings = (name, name.replace("nsa_", "dsa_", 1))
+    return next((getattr(source, s) for s in spellings if getattr(source, s, None) is not None), None)
 
 
 def require_separate(
-    config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, sets: list[NSAMetadata]
+    config: NSAConfig,
+    req_to_token: torch.Tensor,
+    mode: ForwardMode,
+    sets: Sequence[NSAMetadata],
+    inputs: ReplayBatch | None = None,
 ) -> None:
-    """Refuse adopted buffers that a replay would overwrite with another field's, or another step's, values."""
-    for step, captured in enumerate(sets):
-        _require_fields_apart(config, mode, step, captured)
-        for name, tensor in captured.tensors().items():
-            if tensor.untyped_storage().data_ptr() == req_to_token.untyped_storage().data_ptr():
-                raise ValueError(f"{name} of step {step} lies in req_to_token's storage, which a replay only reads")
-    if config.step_offset and len({s.cache_seqlens_int32.data_ptr() for s in sets}) < len(sets):
-        raise ValueError(
-            f"cache_seqlens_int32 is one buffer for several steps, but with step_offset "
-            f"{config.step_offset} lengths differ from step to step; adopt one per step"
-        )
+    """Refuse buffers of which a replay would overwrite one with another's values, or the memory it reads.
+
+    All fields of all steps, `req_to_token` and the recorded inputs are compared by the bytes they span. One buffer may
+    serve a field in several steps, where the steps' values are equal, and two fields where their values always are.
+    """
+    first_step = {id(captured): step for step, captured in reversed(list(enumerate(sets)))}
+    buffers = [(name, step, t) for step in sorted(first_step.values()) for name, t in sets[step].tensors().items()]
+    read = {} if inputs is None else dict(zip(INPUTS, inputs.read_in(mode), strict=False))
+    for reader, tensor in {"req_to_token": req_to_token, **read}.items():
+        for name, step, buffer in buffers:
+            if overlap(tensor, buffer):
+                raise ValueError(f"{name} of step {step} shares memory with {reader}, which a replay only reads")
+    for at, later in sorted(_overlapping([tensor for _, _, tensor in buffers])):
+        one, other = buffers[at], buffers[later]
+        if not _may_share(config, mode, one, other):
+            whose = "" if one[1] == other[1] else f" of step {one[1]}"
+            differ = f"; with step_offset {config.step_offset} steps differ" if config.step_offset and whose else ""
+            raise ValueError(
+                f"{other[0]} of step {other[1]} shares memory with {one[0]}{whose}{differ}; each needs its own cells"
+            )
 
 
-def _require_fields_apart(config: NSAConfig, mode: ForwardMode, step: int, captured: NSAMetadata) -> None:
-    may_alias = {"nsa_seqlens_expanded": "cache_seqlens_int32"} if mode.is_decode_or_idle() else {}
-    if config.page_size == 1:
-        may_alias["real_page_table"] = "page_table_1"
-    owner: dict[int, str] = {}
-    for name, tensor in captured.tensors().items():
-        first = owner.setdefault(tensor.data_ptr(), name)
-        if first != name and may_alias.get(name) != first:
-            raise ValueError(f"{name} of step {step} is the same buffer as {first}; each needs one of its own")
+_Buffer = tuple[str, int, torch.Tensor]  # field, step, tensor
 
 
-_REQUIRED = object()
+def _overlapping(tensors: Sequence[torch.Tensor]) -> Iterator[tuple[int, int]]:
+    """Places in `tensors` of pairs with a cell in common."""
+    spans = sorted((*byte_span(tensor), at) for at, tensor in enumerate(tensors))
+    for nth, (_, end, at) in enumerate(spans):
+        for begin, _, other in spans[nth + 1 :]:
+            if begin >= end:
+                break
+            if overlap(tensors[at], tensors[other]):
+                yield min(at, other), max(at, other)
 
 
-def _attribute(held: object, name: str, default: object = _REQUIRED) -> object:
-    for spelling in (name, name.replace("nsa_", "dsa_", 1)):
-        if getattr(held, spelling, None) is not None:
-            return getattr(held, spelling)
-    if default is _REQUIRED:
-        raise ValueError(f"{name} is missing from the adopted {type(held).__name__}; every replay writes it")
-    return default
+def _may_share(config: NSAConfig, mode: ForwardMode, one: _Buffer, other: _Buffer) -> bool:
+    (name, step, a), (other_name, other_step, b) = one, other
+    if name in CONSTANTS and other_name in CONSTANTS:
+        return True
+    if a.data_ptr() != b.data_ptr() or a.stride() != b.stride():
+        return False
+    same_table = {"page_table_1", "real_page_table"} if config.page_size == 1 else {"page_table_1"}
+    tables_only = {name, other_name} <= same_table or name == other_name == "real_page_table"
+    if step != other_step and config.step_offset and not (tables_only or _is_fixed(config, name)):
+        return False  # lengths differ from step to step, and with them everything but tables and fixed schedules
+    lengths = {"cache_seqlens_int32", "nsa_seqlens_expanded"} if mode.is_decode_or_idle() else set()
+    return name == other_name or tables_only or {name, other_name} == lengths
 
 
-def _vector(like: torch.Tensor, name: str, value: object, size: int) -> torch.Tensor:
-    _tensor(like, name, value, 1)
-    if value.shape[0] < size:
-        raise ValueError(f"{name} has {value.shape[0]} entries, but a capture of this size needs {size}")
+def _is_fixed(config: NSAConfig, name: str) -> bool:
+    return name.startswith("flashmla_metadata.") and not config.flashmla_dense
+
+
+def _required(source: object, name: str) -> object:
+    value = engine_attribute(source, name)
+    if value is None:
+        raise ValueError(f"{name} is missing from the adopted {type(source).__name__}; every replay writes it")
     return value
 
 
-def _table(like: torch.Tensor, name: str, value: object, rows: int, columns: int) -> torch.Tensor:
-    _tensor(like, name, value, 2)
+def _vector(device: torch.device, name: str, value: object, size: int) -> torch.Tensor:
+    _require_tensor(device, name, value, 1)
+    if value.shape[0] < size:
+        raise ValueError(f"{name} has {value.shape[0]} entries, but a capture of this size needs {size}")
+    if not value.is_contiguous():
+        raise ValueError(f"{name} has stride {value.stride(0)}; a vector must be contiguous")
+    return value
+
+
+def _table(device: torch.device, name: str, value: object, rows: int, columns: int) -> torch.Tensor:
+    _require_tensor(device, name, value, 2)
     if value.shape[0] < rows or value.shape[1] < columns:
         raise ValueError(f"{name} has shape {list(value.shape)}, but needs at least [{rows}, {columns}]")
     if value.stride(1) != 1 or value.stride(0) < value.shape[1]:
@@ -98,24 +137,22 @@ def _table(like: torch.Tensor, name: str, value: object, rows: int, columns: int
     return value
 
 
-def _tensor(like: torch.Tensor, name: str, value: object, dims: int) -> None:
+def _schedule(device: torch.device, name: str, value: object, rows: int, columns: int) -> torch.Tensor:
+    """The first `rows` rows of a schedule, which its kernel reads without gaps."""
+    _table(device, name, value, rows, columns)
+    if value.shape[1] != columns or not value.is_contiguous():
+        shape = f"shape {list(value.shape)} and strides {value.stride()}"
+        raise ValueError(f"{name} has {shape}; its kernel reads it as contiguous [{rows}, {columns}]")
+    return value[:rows]
+
+
+def _require_tensor(device: torch.device, name: str, value: object, dims: int) -> None:
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {value!r}")
     if value.dtype != torch.int32:
         raise TypeError(f"{name} must be int32, got {value.dtype}")
     if value.dim() != dims:
         raise ValueError(f"{name} must have {dims} dimensions, got shape {list(value.shape)}")
-    if value.device != like.device:
-        raise ValueError(f"{name} is on {value.device}, but req_to_token is on {like.device}")
-    if not value.is_contiguous() and dims == 1:
-        raise ValueError(f"{name} has stride {value.stride(0)}; a vector must be contiguous")
-
-
-def _flashmla(config: NSAConfig, like: torch.Tensor, cap: int, held: object) -> NSAFlashMLAMetadata | None:
-    parts = config.flashmla_num_sm_parts
-    if parts is None:
-        return None
-    schedule = _attribute(held, "flashmla_metadata")
-    rows = _table(like, "flashmla_metadata.flashmla_metadata", _attribute(schedule, "flashmla_metadata"), parts, 8)
-    splits = _vector(like, "flashmla_metadata.num_splits", _attribute(schedule, "num_splits"), cap + 1)
-    return NSAFlashMLAMetadata(rows, splits)
+    if value.device != device:
+        raise ValueError(f"{name} is on {value.device}, but req_to_token is on {device}")
+    require_memory(name, value)

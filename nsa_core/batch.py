@@ -1,5 +1,6 @@
-"""What an engine hands to a replay, and every check made on it before the first write."""
+"""What an engine hands to a replay, and the one check made on it before the first write."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,8 @@ import torch
 from .config import ForwardMode, NSAConfig
 
 _INTS = (torch.int32, torch.int64)
+_CPU = torch.device("cpu")
+_MOST_TOKENS = 2**31 - 1  # of a batch: `cu_seqlens_k` is int32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +34,37 @@ class ReplayBatch:
     def bs(self) -> int:
         return self.seq_lens.shape[0]
 
+    def read_in(self, mode: ForwardMode) -> tuple[torch.Tensor, ...]:
+        """The device tensors a replay of `mode` reads."""
+        if mode.is_draft_extend():
+            return self.seq_lens, self.req_pool_indices, self.accept_length
+        return self.seq_lens, self.req_pool_indices
+
     def padded(self, bs: int) -> "ReplayBatch":
         """This batch grown to a captured size as engines do it: length 1, pool row 0, accept length 1."""
+        for name in _PADDING:
+            if getattr(self, name) is not None:
+                _check_tensor(name, getattr(self, name), None, None)
         extra = bs - self.bs
         if extra < 0:
             raise ValueError(f"bs must be at least the batch's own {self.bs} to pad to, got {bs}")
         return ReplayBatch(*(_pad(getattr(self, name), extra, fill) for name, fill in _PADDING.items()))
 
 
+INPUTS = ("seq_lens", "req_pool_indices", "accept_length")  # in the order of `ReplayBatch.read_in`
 _PADDING = {"seq_lens": 1, "req_pool_indices": 0, "accept_length": 1, "seq_lens_cpu": 1, "accept_length_cpu": 1}
 
 
 def _pad(values: torch.Tensor | None, extra: int, fill: int) -> torch.Tensor | None:
     return None if values is None else torch.cat([values, values.new_full((extra,), fill)])
+
+
+Place = tuple[int, torch.dtype, torch.Size, tuple[int, ...]]
+
+
+def places(tensors: Sequence[torch.Tensor]) -> tuple[Place, ...]:
+    """Where tensors lie and how they are read: address, dtype, shape and strides of each. Equal places: same inputs."""
+    return tuple((t.data_ptr(), t.dtype, t.shape, t.stride()) for t in tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +76,6 @@ class Extent:
     host_reads: int  # device tensors read to learn it; 0 on the CPU and with host mirrors
 
 
-def extent(config: NSAConfig, batch: ReplayBatch, mode: ForwardMode, width: int, num_steps: int = 1) -> Extent:
-    """E and L of a batch. Reads CUDA tensors (one synchronisation each) only where the batch has no host mirror."""
-    lengths = _host_copy(batch.seq_lens, batch.seq_lens_cpu)
-    growth = config.length_growth(mode, num_steps - 1)
-    _check_lengths("seq_lens", lengths, growth, width)
-    reads = int(batch.seq_lens_cpu is None and batch.seq_lens.is_cuda)
-    if not mode.is_draft_extend():
-        return Extent(batch.bs * config.rows_per_request(mode), max(lengths) + growth, reads)
-    reads += int(batch.accept_length_cpu is None and batch.accept_length.is_cuda)
-    accepts = _host_copy(batch.accept_length, batch.accept_length_cpu)
-    _check_accepts("accept_length", accepts, config.num_draft_tokens)
-    return Extent(sum(accepts), max(lengths) + growth, reads)
-
-
 def require_req_to_token(req_to_token: object) -> None:
     """Raise TypeError or ValueError unless it is an int32 [pool, W] tensor with contiguous rows."""
     if not isinstance(req_to_token, torch.Tensor) or req_to_token.dtype != torch.int32:
@@ -77,10 +84,14 @@ def require_req_to_token(req_to_token: object) -> None:
         raise ValueError(f"req_to_token must be [pool, W] and not empty, got shape {list(req_to_token.shape)}")
     if req_to_token.stride(1) != 1:
         raise ValueError(f"req_to_token has strides {req_to_token.stride()}; its rows must be contiguous")
+    require_memory("req_to_token", req_to_token)
 
 
-def _host_copy(values: torch.Tensor, mirror: torch.Tensor | None) -> list[int]:
-    return (values if mirror is None else mirror).tolist()
+def require_memory(name: str, tensor: torch.Tensor) -> None:
+    """Raise ValueError for a tensor whose cells have no address: fake, meta, sparse or of another such kind."""
+    if tensor.layout is not torch.strided or tensor.is_meta or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        kind = f"a {type(tensor).__name__} on {tensor.device} with layout {tensor.layout}"
+        raise ValueError(f"{name} is {kind}; a replay reads and writes by address, so give a plain dense tensor")
 
 
 def validate(
@@ -92,27 +103,46 @@ def validate(
     width: int,
     num_steps: int = 1,
     read_values: bool,
-) -> None:
-    """Refuse a batch that cannot be replayed. Writes nothing.
+    need_extent: bool = True,
+) -> Extent | None:
+    """Refuse a batch that cannot be replayed; else return the cells an exact replay of `num_steps` steps writes.
 
     Always checked, without touching the device: types, dtypes, ranks, sizes, devices, host mirrors and their values.
-    With `read_values` also the values of the tensors, which synchronises when they are on a GPU.
-    Raises TypeError (not a tensor, dtype) or ValueError (everything else), naming the field and the value.
+    `read_values`: also the values of the tensors, which synchronises when they are on a GPU.
+    `need_extent`: without it nothing is read to learn the extent, and None is returned. With it a CUDA tensor is read
+    (one synchronisation each) only where the batch has no host mirror of it.
+    Raises TypeError (not a tensor, dtype) or ValueError (everything else), naming the field and the value. Writes nothing.
     """
     if not isinstance(batch, ReplayBatch):
         raise TypeError(f"batch must be a ReplayBatch, got {batch!r}")
     extend = mode.is_draft_extend()
-    _check_tensors(batch, req_to_token.device, extend)
+    check_tensors(batch, req_to_token.device, extend)
     growth = config.length_growth(mode, num_steps - 1)
-    if batch.seq_lens_cpu is not None:
-        _check_lengths("seq_lens_cpu", batch.seq_lens_cpu.tolist(), growth, width)
-    if extend and batch.accept_length_cpu is not None:
-        _check_accepts("accept_length_cpu", batch.accept_length_cpu.tolist(), config.num_draft_tokens)
+    known, reads = {}, 0
+    for name in ("seq_lens", "accept_length") if extend else ("seq_lens",):
+        mirror, values = getattr(batch, f"{name}_cpu"), getattr(batch, name)
+        if mirror is not None:
+            known[f"{name}_cpu"] = mirror.tolist()
+        if read_values or (need_extent and mirror is None):
+            known[name] = values.tolist()
+        reads += int(need_extent and mirror is None and values.is_cuda)
+    for name, numbers in known.items():
+        if name.startswith("seq_lens"):
+            _check_lengths(name, numbers, growth, width)
+        else:
+            _check_accepts(name, numbers, config.num_draft_tokens)
     if read_values:
-        _check_values(config, req_to_token.shape[0], batch, extend, growth, width)
+        _check_rows(batch.req_pool_indices.tolist(), req_to_token.shape[0])
+        _check_mirrors(known)
+    if not need_extent:
+        return None
+    accepts = known.get("accept_length_cpu", known.get("accept_length"))
+    rows = sum(accepts) if extend else batch.bs * config.rows_per_request(mode)
+    return Extent(rows, max(known.get("seq_lens_cpu", known.get("seq_lens"))) + growth, reads)
 
 
-def _check_tensors(batch: ReplayBatch, device: torch.device, extend: bool) -> None:
+def check_tensors(batch: ReplayBatch, device: torch.device, extend: bool) -> None:
+    """Types, dtypes, ranks, sizes and devices of what a replay reads."""
     _check_tensor("seq_lens", batch.seq_lens, device, None)
     bs = batch.bs
     if bs < 1:
@@ -122,15 +152,12 @@ def _check_tensors(batch: ReplayBatch, device: torch.device, extend: bool) -> No
         raise ValueError("accept_length is None; draft_extend needs one accept length per request")
     if extend:
         _check_tensor("accept_length", batch.accept_length, device, bs)
-    for name in ("seq_lens_cpu",) + ("accept_length_cpu",) * extend:
+    for name in ("seq_lens_cpu", "accept_length_cpu") if extend else ("seq_lens_cpu",):
         if getattr(batch, name) is not None:
             _check_tensor(name, getattr(batch, name), _CPU, bs)
 
 
-_CPU = torch.device("cpu")
-
-
-def _check_tensor(name: str, value: object, device: torch.device, size: int | None) -> None:
+def _check_tensor(name: str, value: object, device: torch.device | None, size: int | None) -> None:
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {value!r}")
     if value.dtype not in _INTS:
@@ -139,8 +166,9 @@ def _check_tensor(name: str, value: object, device: torch.device, size: int | No
         raise ValueError(f"{name} must have one dimension [bs], got shape {list(value.shape)}")
     if size is not None and value.shape[0] != size:
         raise ValueError(f"{name} has {value.shape[0]} entries, but seq_lens has {size}; give one per request")
-    if value.device != device:
+    if device is not None and value.device != device:
         raise ValueError(f"{name} is on {value.device}, but must be on {device}")
+    require_memory(name, value)
 
 
 def _check_lengths(name: str, lengths: list[int], growth: int, width: int) -> None:
@@ -154,6 +182,11 @@ def _check_lengths(name: str, lengths: list[int], growth: int, width: int) -> No
             f"{name}[{at}] is {lengths[at]} and needs {need}, but the narrowest table has {width}; "
             "finish or shorten the request, or widen req_to_token and capture again"
         )
+    if name == "seq_lens" and sum(lengths) + growth * len(lengths) > _MOST_TOKENS:
+        raise ValueError(
+            f"seq_lens sums to {sum(lengths) + growth * len(lengths)} tokens, above {_MOST_TOKENS}: cu_seqlens_k is "
+            "int32 and would wrap; replay fewer requests at once"
+        )
 
 
 def _check_accepts(name: str, accepts: list[int], most: int) -> None:
@@ -162,39 +195,30 @@ def _check_accepts(name: str, accepts: list[int], most: int) -> None:
             raise ValueError(f"{name}[{at}] is {accepts[at]}; it must lie in 0..{most} (num_draft_tokens)")
 
 
-def _check_values(config: NSAConfig, pool: int, batch: ReplayBatch, extend: bool, growth: int, width: int) -> None:
-    lengths, rows = batch.seq_lens.tolist(), batch.req_pool_indices.tolist()
-    _check_lengths("seq_lens", lengths, growth, width)
+def _check_rows(rows: list[int], pool: int) -> None:
     for at in (rows.index(min(rows)), rows.index(max(rows))):
         if not 0 <= rows[at] < pool:
             raise ValueError(f"req_pool_indices[{at}] is {rows[at]}; req_to_token has rows 0..{pool - 1}")
-    if batch.seq_lens_cpu is not None:
-        _check_mirror(lengths, batch.seq_lens_cpu.tolist())
-    if extend:
-        _check_accept_values(config, batch, lengths)
 
 
-def _check_mirror(lengths: list[int], mirror: list[int]) -> None:
-    for at, (length, claimed) in enumerate(zip(lengths, mirror, strict=True)):
-        if claimed < length:
+def _check_mirrors(known: dict[str, list[int]]) -> None:
+    """Values against each other: mirrors against their tensors, accept lengths against lengths."""
+    lengths = known["seq_lens"]
+    for at, (length, mirror) in enumerate(zip(lengths, known.get("seq_lens_cpu", lengths), strict=True)):
+        if mirror < length:
             raise ValueError(
-                f"seq_lens_cpu[{at}] is {claimed}, below seq_lens[{at}] = {length}; columns the row needs "
+                f"seq_lens_cpu[{at}] is {mirror}, below seq_lens[{at}] = {length}; columns the row needs "
                 "would stay stale. Refresh the mirror, or leave it None"
             )
-
-
-def _check_accept_values(config: NSAConfig, batch: ReplayBatch, lengths: list[int]) -> None:
-    accepts = batch.accept_length.tolist()
-    _check_accepts("accept_length", accepts, config.num_draft_tokens)
-    mirror = accepts if batch.accept_length_cpu is None else batch.accept_length_cpu.tolist()
-    for at, (accept, length, claimed) in enumerate(zip(accepts, lengths, mirror, strict=True)):
-        if accept > length:
+    accepts = known.get("accept_length", ())
+    for at, (accept, mirror) in enumerate(zip(accepts, known.get("accept_length_cpu", accepts), strict=True)):
+        if accept > lengths[at]:
             raise ValueError(
-                f"accept_length[{at}] is {accept}, above seq_lens[{at}] = {length}; the accepted tokens "
+                f"accept_length[{at}] is {accept}, above seq_lens[{at}] = {lengths[at]}; the accepted tokens "
                 "are part of the sequence, so seq_lens must already count them"
             )
-        if claimed != accept:
+        if mirror != accept:
             raise ValueError(
-                f"accept_length_cpu[{at}] is {claimed}, but accept_length[{at}] is {accept}; "
+                f"accept_length_cpu[{at}] is {mirror}, but accept_length[{at}] is {accept}; "
                 "refresh the mirror, or leave it None"
             )

@@ -27,6 +27,7 @@ class ForwardMode(Enum):
         return ForwardMode.DECODE if self is ForwardMode.IDLE else self
 
 
+_MOST_INT32 = 2**31 - 1
 _AT_LEAST_ONE = ("page_size", "index_topk", "num_draft_tokens", "max_context_len")
 
 
@@ -59,11 +60,11 @@ class NSAConfig:
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
-            _require_int(name, getattr(self, name), 1)
-        _require_int("step_offset", self.step_offset, 0)
+            require_int(name, getattr(self, name), 1)
+        require_int("step_offset", self.step_offset, 0)
         for name in ("flashmla_num_sm_parts", "paged_mqa_num_sms"):
             if getattr(self, name) is not None:
-                _require_int(name, getattr(self, name), 1)
+                require_int(name, getattr(self, name), 1)
         if self.flashmla_dense and self.flashmla_num_sm_parts is None:
             raise ValueError("flashmla_dense=True needs flashmla_num_sm_parts, which is None; set it to P >= 1")
 
@@ -82,11 +83,14 @@ class NSAConfig:
         return offset + self.num_draft_tokens if mode.is_target_verify() else offset
 
 
-def _require_int(name: str, value: object, least: int) -> None:
+def require_int(name: str, value: object, least: int) -> None:
+    """Raise TypeError unless `value` is an int (a bool is none), ValueError unless it lies in least .. 2**31 - 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value > _MOST_INT32:
+        raise ValueError(f"{name} must be at most {_MOST_INT32}, since every captured cell is int32, got {value}")
 
 
 def require_mode(mode: object) -> ForwardMode:

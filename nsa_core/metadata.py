@@ -7,7 +7,7 @@ import torch
 from .config import ForwardMode, NSAConfig
 
 
-@dataclass
+@dataclass(frozen=True)
 class NSAFlashMLAMetadata:
     """FlashMLA's scheduler metadata: an object that holds tensors and is none itself.
 
@@ -46,9 +46,13 @@ class PrecomputedMetadata:
     paged_mqa_schedule_metadata: torch.Tensor | None = None  # [num_sms + 1, 2]
 
 
-@dataclass
+@dataclass(frozen=True)
 class NSAMetadata:
-    """One step's captured set: fixed addresses, fixed shapes, int32. cap = captured rows, W = table width."""
+    """One step's captured set: fixed addresses, fixed shapes, int32. cap = captured rows, W = table width.
+
+    Frozen, because a graph reads the tensors that were captured: a field set to another tensor would be refreshed
+    where no graph looks.
+    """
 
     # written by every replay
     cache_seqlens_int32: torch.Tensor  # [bs]
@@ -71,6 +75,10 @@ class NSAMetadata:
         return dict(_named_tensors(self))
 
 
+LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", "flashmla_metadata.num_splits")  # [0] is written at capture only
+CONSTANTS = ("cu_seqlens_q", "nsa_cu_seqlens_q")
+
+
 def _named_tensors(holder: object, prefix: str = ""):
     for field in fields(holder):
         value = getattr(holder, field.name)
@@ -88,47 +96,63 @@ def allocate(
     Tables are `req_to_token.shape[1]` wide, not `config.max_context_len`; with `tables_of` they
     are that set's own, as is the sparse FlashMLA schedule.
     """
-    cap = bs * config.rows_per_request(mode)
-    page_table_1, real_page_table = _tables(config, req_to_token, cap, tables_of)
-    lengths = _zeros(req_to_token, bs)
-    sms = config.paged_mqa_num_sms
-    return NSAMetadata(
-        cache_seqlens_int32=lengths,
-        cu_seqlens_k=_zeros(req_to_token, bs + 1),
-        page_table_1=page_table_1,
-        nsa_seqlens_expanded=lengths if mode.is_decode_or_idle() else _zeros(req_to_token, cap),
-        nsa_cache_seqlens_int32=_zeros(req_to_token, cap),
-        nsa_cu_seqlens_k=_zeros(req_to_token, cap + 1),
-        real_page_table=real_page_table,
-        cu_seqlens_q=torch.arange(cap + 1, dtype=torch.int32, device=req_to_token.device),
-        nsa_cu_seqlens_q=torch.arange(cap + 1, dtype=torch.int32, device=req_to_token.device),
-        flashmla_metadata=_flashmla(config, req_to_token, cap, tables_of),
-        paged_mqa_schedule_metadata=sms and _zeros(req_to_token, sms + 1, 2),
-    )
+    cap, width, device = bs * config.rows_per_request(mode), req_to_token.shape[1], req_to_token.device
+    parts, sms = config.flashmla_num_sm_parts, config.paged_mqa_num_sms
+
+    def zeros(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.int32, device=device)
+
+    # Never inference tensors: a set captured under inference_mode must be writable outside of it.
+    with torch.inference_mode(False):
+        lengths, counts = zeros(bs), torch.arange(cap + 1, dtype=torch.int32, device=device)
+        page_table_1 = tables_of.page_table_1 if tables_of else zeros(cap, width)
+        if tables_of:
+            real_page_table = tables_of.real_page_table
+        else:
+            real_page_table = page_table_1 if config.page_size == 1 else zeros(cap, -(-width // config.page_size))
+        if tables_of and not config.flashmla_dense:
+            flashmla = tables_of.flashmla_metadata  # sparse: no step's lengths enter it
+        else:
+            flashmla = None if parts is None else NSAFlashMLAMetadata(zeros(parts, 8), zeros(cap + 1))
+        return NSAMetadata(
+            cache_seqlens_int32=lengths,
+            cu_seqlens_k=zeros(bs + 1),
+            page_table_1=page_table_1,
+            nsa_seqlens_expanded=lengths if mode.is_decode_or_idle() else zeros(cap),
+            nsa_cache_seqlens_int32=zeros(cap),
+            nsa_cu_seqlens_k=zeros(cap + 1),
+            real_page_table=real_page_table,
+            cu_seqlens_q=counts,
+            nsa_cu_seqlens_q=counts.clone(),
+            flashmla_metadata=flashmla,
+            paged_mqa_schedule_metadata=None if sms is None else zeros(sms + 1, 2),
+        )
 
 
-def _tables(
-    config: NSAConfig, req_to_token: torch.Tensor, cap: int, tables_of: NSAMetadata | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    if tables_of is not None:
-        return tables_of.page_table_1, tables_of.real_page_table
-    width = req_to_token.shape[1]
-    page_table_1 = _zeros(req_to_token, cap, width)
-    pages = -(-width // config.page_size)
-    return page_table_1, page_table_1 if config.page_size == 1 else _zeros(req_to_token, cap, pages)
+def byte_span(tensor: torch.Tensor) -> tuple[int, int]:
+    """First byte and end of the memory between a tensor's first and last element; (0, 0) when it has none."""
+    if tensor.numel() == 0:
+        return 0, 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
-def _flashmla(
-    config: NSAConfig, like: torch.Tensor, cap: int, tables_of: NSAMetadata | None
-) -> NSAFlashMLAMetadata | None:
-    parts = config.flashmla_num_sm_parts
-    if tables_of is not None and not config.flashmla_dense:
-        return tables_of.flashmla_metadata  # sparse: no step's lengths enter it
-    return None if parts is None else NSAFlashMLAMetadata(_zeros(like, parts, 8), _zeros(like, cap + 1))
+def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two vectors or tables with contiguous rows have a byte in common.
 
-
-def _zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
-    return torch.zeros(shape, dtype=torch.int32, device=like.device)
+    Tables cut side by side from a wider one span each other's rows without sharing a cell: with equal row strides the
+    columns decide. With unequal ones an overlap of the spans counts.
+    """
+    (a_begin, a_end), (b_begin, b_end) = byte_span(a), byte_span(b)
+    if a_begin >= b_end or b_begin >= a_end:
+        return False
+    strides = {t.stride(0) * t.element_size() for t in (a, b) if t.dim() == 2 and t.shape[0] > 1}
+    if len(strides) != 1:
+        return True
+    stride = strides.pop()
+    behind = (b_begin - a_begin) % stride  # where b's row begins in a's
+    a_row, b_row = (t.shape[-1] * t.element_size() for t in (a, b))
+    return behind < a_row or behind + b_row > stride
 
 
 @dataclass(frozen=True)

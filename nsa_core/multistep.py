@@ -1,22 +1,20 @@
 """N draft steps, their captured sets, and one strategy that refreshes them all."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import Lock
+from collections.abc import Callable, Sequence
 
 import torch
 
 from .adopt import adopt_metadata, require_separate
-from .batch import ReplayBatch, require_req_to_token, validate
-from .config import ForwardMode, NSAConfig, require_mode
-from .metadata import Memory, NSAMetadata, memory
+from .batch import INPUTS, Extent, Place, ReplayBatch, places, require_req_to_token, validate
+from .config import ForwardMode, NSAConfig, require_int, require_mode
+from .metadata import Memory, NSAMetadata, memory, overlap
 from .schedules import schedule_flashmla
 from .strategies import strategy_class
-from .strategies.base import NO_STEPS, Captured, ReplayReport, Strategy
+from .strategies.base import Captured, ReplayReport, Strategy
 
-_INPUTS = ("seq_lens", "req_pool_indices", "accept_length")
-_VALIDATION = {"auto", "values", "shapes"}
+_VALIDATION = ("auto", "values", "shapes")
+_MOST_KNOWN = 64  # sets of input tensors remembered at a time; an engine has a few static ones
+_Key = tuple[int, ForwardMode]
 
 
 class MultiStepBackend:
@@ -46,16 +44,37 @@ class MultiStepBackend:
         strategy: str = "copy",
         validation: str = "auto",
     ) -> None:
-        _require_arguments(config, req_to_token, num_steps, validation)
-        self.config, self.req_to_token, self.num_steps, self.strategy = config, req_to_token, num_steps, strategy
+        if not isinstance(config, NSAConfig):
+            raise TypeError(f"config must be an NSAConfig, got {config!r}")
+        require_req_to_token(req_to_token)
+        require_int("num_steps", num_steps, 1)
+        if validation not in _VALIDATION:
+            raise ValueError(f"validation must be one of {', '.join(_VALIDATION)}, got {validation!r}")
         self._strategy_class = strategy_class(strategy, req_to_token.device)
+        self._config, self._req_to_token, self._num_steps, self._strategy = config, req_to_token, num_steps, strategy
         self._reads_values = validation == "values" or (validation == "auto" and not req_to_token.is_cuda)
-        self._bound: dict[tuple[int, ForwardMode], Strategy] = {}
-        self._recorded: dict[tuple[int, ForwardMode], tuple[tuple, ReplayBatch]] = {}
-        self._repeats: dict[tuple[int, ForwardMode], _Repeat] = {}
+        self._bound: dict[_Key, Strategy] = {}
+        self._known: dict[tuple[int, ForwardMode, tuple[Place, ...]], None] = {}
+        self._recorded: dict[_Key, tuple[tuple[Place, ...], ReplayBatch]] = {}
         self._current: Strategy | None = None
+        self._turn: dict[str, object] = {}
         self.last_replay: ReplayReport | None = None
-        self._busy, self._every_step = Lock(), range(num_steps)
+
+    @property
+    def config(self) -> NSAConfig:
+        return self._config
+
+    @property
+    def req_to_token(self) -> torch.Tensor:
+        return self._req_to_token
+
+    @property
+    def num_steps(self) -> int:
+        return self._num_steps
+
+    @property
+    def strategy(self) -> str:
+        return self._strategy
 
     def capture(self, bs: int, mode: ForwardMode, inputs: ReplayBatch | None = None) -> list[NSAMetadata]:
         """Allocate the sets of `bs` requests in `mode`; returns step 0's to step N-1's.
@@ -64,66 +83,52 @@ class MultiStepBackend:
             otherwise, see `inputs()`. Their contents are not read now.
         Capturing twice returns the same sets: addresses are for good. IDLE replays what DECODE captured.
         """
-        key = _key(bs, mode)
-        with self._alone():
-            if key not in self._bound:
-                sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
-                self._bind(key, sets, inputs)
-            elif inputs is not None and not self._bound[key].reads(inputs):
-                raise ValueError(f"inputs: bs {bs} in {mode.name} is captured already and reads other tensors")
-            self._current = self._bound[key]
-        return self._bound[key].captured.sets
+        return self._in_turn(self._capture, _key(bs, mode), inputs)
 
-    def adopt(self, bs: int, mode: ForwardMode, held: Sequence[object]) -> list[NSAMetadata]:
+    def _capture(self, key: _Key, inputs: ReplayBatch | None) -> list[NSAMetadata]:
+        if key not in self._bound:
+            sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
+            self._bind(key, sets, inputs)
+        elif inputs is not None and not self._bound[key].reads(inputs):
+            raise ValueError(f"inputs: bs {key[0]} in {key[1].name} is captured already and reads other tensors")
+        self._current = self._bound[key]
+        return self._current.captured.sets
+
+    def adopt(self, bs: int, mode: ForwardMode, metadata: Sequence[object]) -> list[NSAMetadata]:
         """Refresh an engine's own buffers, one object per step, instead of allocated ones.
 
-        held: objects with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`), see `adopt_metadata`.
+        metadata: objects with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`), see `adopt_metadata`.
         Writes once, now: the leading zeros and the sparse FlashMLA schedule; "graph" also refreshes once, for a padded
         batch. Query-side constants stay the engine's.
         """
-        key = _key(bs, mode)
-        with self._alone():
-            if key in self._bound:
-                raise ValueError(f"bs {bs} in {mode.name} is captured already; captured addresses cannot change")
-            if len(held) != self.num_steps:
-                raise ValueError(f"held has {len(held)} objects for {self.num_steps} steps; give one per step")
-            sets = [adopt_metadata(self.config, self.req_to_token, *key, h) for h in held]
-            require_separate(self.config, self.req_to_token, key[1], sets)
-            self._bind(key, sets, None)
-            self._current = self._bound[key]
+        return self._in_turn(self._adopt, _key(bs, mode), metadata)
+
+    def _adopt(self, key: _Key, metadata: Sequence[object]) -> list[NSAMetadata]:
+        if key in self._bound:
+            raise ValueError(f"bs {key[0]} in {key[1].name} is captured already; captured addresses cannot change")
+        if not isinstance(metadata, Sequence):
+            raise TypeError(f"metadata must be a list of {self.num_steps} objects, one per step, got {metadata!r}")
+        if len(metadata) != self.num_steps:
+            raise ValueError(f"metadata has {len(metadata)} objects for {self.num_steps} steps; give one per step")
+        sets = [adopt_metadata(self.config, self.req_to_token, *key, source) for source in metadata]
+        self._bind(key, sets, None)
+        self._current = self._bound[key]
         return sets
 
     def replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
         """Bring every field of every step up to date for `batch`, whose size must be a captured one.
 
         Raises KeyError (mode or batch size not captured), TypeError or ValueError (see `nsa_core.batch.validate`)
-        before the first write. Given the same batch object again, a strategy that reads nothing on the host does no
-        more than launch, if there is nothing to check: values are not read, and the batch has no host mirrors.
+        before the first write. Tensors that were checked before, known by address, dtype, shape and strides, are not
+        checked again: a strategy that reads nothing on the host then does no more than launch, if there is nothing
+        else to check: values are not read, and the batch has no host mirrors.
         """
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError(_BUSY)
-        try:
-            return self._replay(batch, mode)
-        except BaseException as error:
-            if self._current is not None and self._current.torn:
-                error.add_note(_torn_note(self._current))
-            raise
-        finally:
-            self._busy.release()
+        return self._in_turn(self._replay, batch, mode)
 
     def _replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
-        again = self._repeats.get((id(batch), mode))
-        if again is not None:
-            bound = self._current = again.bound
-            bound.torn = self._every_step
-            again.launch()
-            bound.torn = NO_STEPS
-            self.last_replay = again.report
-            return again.report
-        bound = self._validated(batch, mode, self._reads_values)
+        bound, used = self._validated(batch, mode, self._reads_values)
         self._current = bound
-        self.last_replay = bound.replay(batch)
-        self._remember(batch, mode, bound)
+        self.last_replay = bound.replay(batch, used)
         return self.last_replay
 
     @property
@@ -136,14 +141,24 @@ class MultiStepBackend:
         """
         return tuple(sorted({step for bound in self._bound.values() for step in bound.torn}))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError(_BUSY)
+    def _in_turn(self, work: Callable, *arguments: object) -> object:
+        """Do `work` while no other call does, on the device of `req_to_token`; note what an error left torn."""
+        me, index = object(), self._req_to_token.get_device()
         try:
-            yield
+            # Taken inside the try and told by identity, so that an interrupt between the two leaves nothing taken.
+            if self._turn.setdefault("taken", me) is not me:
+                raise RuntimeError(_BUSY)
+            if index < 0 or index == torch.cuda.current_device():
+                return work(*arguments)
+            with torch.cuda.device(index):
+                return work(*arguments)
+        except BaseException as error:
+            if self._current is not None and self._current.torn and self._turn.get("taken") is me:
+                error.add_note(_torn_note(self._current))
+            raise
         finally:
-            self._busy.release()
+            if "taken" in self._turn and self._turn["taken"] is me:
+                del self._turn["taken"]
 
     def refresh(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """The refresh as one launch on the current stream, to be recorded inside the caller's own CUDA graph.
@@ -152,29 +167,27 @@ class MultiStepBackend:
         the graph reads these very tensors: another batch's tensors are refused with ValueError from then on, here and
         in `check_inputs`, whose call before the graph's replay costs no device work.
         """
-        bound = self._validated(batch, mode, False)
-        if not bound.capture_safe:
-            raise RuntimeError(
-                f"strategy {bound.name!r} needs lengths on the host, which a CUDA graph would freeze; "
-                "refresh() needs 'fused' or 'graph'"
-            )
+        self._in_turn(self._refresh, batch, mode)
+
+    def _refresh(self, batch: ReplayBatch, mode: ForwardMode) -> None:
+        bound, _ = self._validated(batch, mode, False)
         self.check_inputs(batch, mode)
-        with self._alone():
-            bound.launch(batch)
-            if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
-                self._recorded[_key(batch.bs, mode)] = bound.addresses(batch), batch
+        self._current = bound
+        bound.launch(batch)
+        if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._recorded[_key(batch.bs, mode)] = places(batch.read_in(mode)), batch
 
     def check_inputs(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """Raise ValueError unless `batch` holds the tensors a recorded `refresh` of its size reads."""
+        self._find(batch, mode)
         recorded = self._recorded.get(_key(batch.bs, mode))
         if recorded is None:
             return
-        given = self._find(batch, mode).addresses(batch)
-        for name, was, now in zip(_INPUTS, recorded[0], given, strict=False):
-            if was != now:
+        for name, then, now in zip(INPUTS, recorded[0], places(batch.read_in(mode)), strict=False):
+            if then != now:
                 raise ValueError(
-                    f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {was[1]} at "
-                    f"{was[0]:#x}; write new values into the recorded tensor instead of passing another"
+                    f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {then[1]} at "
+                    f"{then[0]:#x}; write new values into the recorded tensor instead of passing another"
                 )
 
     def forget_recording(self, bs: int, mode: ForwardMode) -> None:
@@ -184,7 +197,7 @@ class MultiStepBackend:
     def inputs(self, bs: int, mode: ForwardMode) -> ReplayBatch:
         """The tensors the recorded graph reads. Write into them and replay this very batch: one graph launch."""
         self.sets(bs, mode)
-        inputs = getattr(self._bound[_key(bs, mode)], "inputs", None)
+        inputs = self._bound[_key(bs, mode)].inputs
         if inputs is None:
             raise RuntimeError(f"strategy {self.strategy!r} records no inputs; it reads the batch it is given")
         return inputs
@@ -195,20 +208,28 @@ class MultiStepBackend:
 
     def sets(self, bs: int, mode: ForwardMode) -> list[NSAMetadata]:
         """The captured sets of a mode and batch size, step 0's to step N-1's."""
-        key = _key(bs, mode)
-        if key not in self._bound:
-            captured = ", ".join(f"bs {b} in {m.name}" for b, m in self._bound) or "nothing"
-            raise KeyError(f"bs {bs} in {mode.name} was not captured (captured: {captured}); call capture({bs}, ...)")
-        return self._bound[key].captured.sets
+        return self._of(_key(bs, mode)).captured.sets
 
     def __getitem__(self, step: int) -> NSAMetadata:
         """Step `step`'s set, of the mode and batch size captured, adopted or replayed last."""
         if self._current is None:
             raise KeyError(f"step {step}: nothing was captured yet; call capture(bs, mode)")
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise TypeError(f"step must be an int, got {step!r}")
+        if not -self.num_steps <= step < self.num_steps:
+            raise IndexError(f"step {step} is not there; the captured steps are 0..{self.num_steps - 1}")
         return self._current.captured.sets[step]
 
     def __len__(self) -> int:
         return self.num_steps
+
+    def _of(self, key: _Key) -> Strategy:
+        bound = self._bound.get(key)
+        if bound is None:
+            captured = ", ".join(f"bs {bs} in {mode.name}" for bs, mode in self._bound) or "nothing"
+            bs, mode = key
+            raise KeyError(f"bs {bs} in {mode.name} was not captured (captured: {captured}); call capture({bs}, ...)")
+        return bound
 
     def _find(self, batch: ReplayBatch, mode: ForwardMode) -> Strategy:
         if not isinstance(batch, ReplayBatch):
@@ -218,48 +239,71 @@ class MultiStepBackend:
             raise TypeError(f"seq_lens must be a tensor, got {lengths!r}")
         if lengths.dim() != 1:
             raise ValueError(f"seq_lens must have one dimension [bs], got shape {list(lengths.shape)}")
-        self.sets(batch.bs, mode)
-        return self._bound[_key(batch.bs, mode)]
+        return self._of(_key(lengths.shape[0], mode))
 
-    def _validated(self, batch: ReplayBatch, mode: ForwardMode, read_values: bool) -> Strategy:
+    def _validated(self, batch: ReplayBatch, mode: ForwardMode, read_values: bool) -> tuple[Strategy, Extent | None]:
+        """The strategy that serves this batch, and the batch's extent where the strategy has to know it."""
         bound = self._find(batch, mode)
-        c = bound.captured
-        validate(
-            c.config, c.req_to_token, batch, c.mode, width=c.width, num_steps=self.num_steps, read_values=read_values
+        c, need_extent = bound.captured, not bound.capture_safe
+        mirrored = batch.seq_lens_cpu is not None or batch.accept_length_cpu is not None
+        if not (need_extent or read_values or mirrored) and self._knows(c, batch):
+            return bound, None
+        used = validate(
+            c.config,
+            c.req_to_token,
+            batch,
+            c.mode,
+            width=c.width,
+            num_steps=self.num_steps,
+            read_values=read_values,
+            need_extent=need_extent,
         )
-        return bound
+        if not self._knows(c, batch):
+            self._require_inputs(bound, batch)
+        return bound, used
 
-    def _remember(self, batch: ReplayBatch, mode: ForwardMode, bound: Strategy) -> None:
-        mirrored = batch.seq_lens_cpu is not None or batch.accept_length_cpu is not None  # their values are checked
-        launch = None if self._reads_values or mirrored else bound.repeat(batch)
-        self._repeats = {key: again for key, again in self._repeats.items() if again.bound is not bound}
-        if launch is not None:
-            self._repeats[id(batch), mode] = _Repeat(batch, launch, bound, self.last_replay)
+    def _knows(self, captured: Captured, batch: ReplayBatch) -> bool:
+        """Whether the tensors that this batch is read from were checked before."""
+        inputs = batch.read_in(captured.mode)
+        if not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
+            return False
+        return (captured.bs, captured.mode, places(inputs)) in self._known
 
-    def _bind(self, key: tuple[int, ForwardMode], sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
+    def _require_inputs(self, bound: Strategy, batch: ReplayBatch) -> None:
+        """What is checked once per set of input tensors: that they can be read, and that the replay does not write them."""
+        c = bound.captured
+        inputs = batch.read_in(c.mode)
+        bound.require(inputs)
+        for name, tensor in zip(INPUTS, inputs, strict=False):
+            for step, captured in enumerate(c.sets):
+                for field, buffer in captured.tensors().items():
+                    if overlap(tensor, buffer):
+                        raise ValueError(
+                            f"{name} shares memory with {field} of step {step}, which the replay writes; "
+                            "keep the batch in tensors of its own"
+                        )
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[c.bs, c.mode, places(inputs)] = None
+
+    def _bind(self, key: _Key, sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key
         if inputs is not None:
-            self._require_inputs(bs, mode, inputs)
+            self._check_recordable(bs, mode, inputs)
+        require_separate(self.config, self.req_to_token, mode, sets, inputs)
         bound = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets, inputs))  # may refuse
         for captured in {id(s): s for s in sets}.values():
             _write_constants(self.config, captured, bs * self.config.rows_per_request(mode))
         self._bound[key] = bound
 
-    def _require_inputs(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
-        if not hasattr(self._strategy_class, "reads"):
+    def _check_recordable(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
+        if not self._strategy_class.records_inputs:
             raise ValueError(
                 f"inputs were given, but strategy {self.strategy!r} records none: it reads every batch "
                 "where it is; leave them out, or use 'graph'"
             )
-        validate(
-            self.config,
-            self.req_to_token,
-            inputs,
-            mode,
-            width=self.req_to_token.shape[1],
-            num_steps=self.num_steps,
-            read_values=False,
-        )
+        width = self.req_to_token.shape[1]
+        validate(self.config, self.req_to_token, inputs, mode, width=width, read_values=False, need_extent=False)
         if inputs.bs != bs:
             raise ValueError(f"inputs.seq_lens has {inputs.bs} requests, but bs is {bs}")
 
@@ -276,24 +320,8 @@ def _torn_note(bound: Strategy) -> str:
     return f"{steps} of bs {c.bs} in {c.mode.name} may be torn; replay again before a graph reads them"
 
 
-@dataclass(frozen=True, slots=True)
-class _Repeat:
-    """A batch object seen before: nothing about it but the contents of its tensors can have changed.
-
-    Each captured set remembers its last one. It is kept alive here, so its id stays its own.
-    """
-
-    batch: ReplayBatch
-    launch: Callable[[], object]
-    bound: Strategy
-    report: ReplayReport
-
-
-def _key(bs: int, mode: ForwardMode) -> tuple[int, ForwardMode]:
-    if isinstance(bs, bool) or not isinstance(bs, int):
-        raise TypeError(f"bs must be an int, got {bs!r}")
-    if bs < 1:
-        raise ValueError(f"bs must be at least 1, got {bs}")
+def _key(bs: int, mode: ForwardMode) -> _Key:
+    require_int("bs", bs, 1)
     return bs, require_mode(mode).captured_as
 
 
@@ -307,15 +335,3 @@ def _write_constants(config: NSAConfig, captured: NSAMetadata, cap: int) -> None
         rows = captured.nsa_cache_seqlens_int32[:cap]
         schedule = schedule_flashmla(rows, config.flashmla_num_sm_parts, config.index_topk)
         captured.flashmla_metadata.slice(slice(0, cap + 1)).copy_(schedule)
-
-
-def _require_arguments(config: NSAConfig, req_to_token: torch.Tensor, num_steps: int, validation: str) -> None:
-    if not isinstance(config, NSAConfig):
-        raise TypeError(f"config must be an NSAConfig, got {config!r}")
-    require_req_to_token(req_to_token)
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int):
-        raise TypeError(f"num_steps must be an int, got {num_steps!r}")
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    if validation not in _VALIDATION:
-        raise ValueError(f"validation must be one of {sorted(_VALIDATION)}, got {validation!r}")

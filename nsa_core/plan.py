@@ -1,15 +1,14 @@
 """Which value goes where: the only other place, beside precompute, that knows what a captured set looks like."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 import torch
 
 from .config import ForwardMode, require_mode
-from .metadata import NSAMetadata, PrecomputedMetadata
+from .metadata import LEADING_ZERO, NSAMetadata, PrecomputedMetadata
 
 CopyPlan = list[tuple[torch.Tensor, torch.Tensor]]
-
-_KEEPS_LEADING_ZERO = {"cu_seqlens_k", "nsa_cu_seqlens_k"}
 
 
 def copy_plan(captured: NSAMetadata, precomputed: PrecomputedMetadata, mode: ForwardMode) -> CopyPlan:
@@ -20,15 +19,15 @@ def copy_plan(captured: NSAMetadata, precomputed: PrecomputedMetadata, mode: For
     A field that is another name of an earlier one (decode's expanded lengths, a page_size-1 real table) is left out.
     """
     require_mode(mode)
-    pairs, seen = [], set()
+    pairs, planned = [], set()
     for dst, src in _whole_fields(captured, precomputed):
-        if dst.data_ptr() not in seen:
-            seen.add(dst.data_ptr())
+        if dst.data_ptr() not in planned:
+            planned.add(dst.data_ptr())
             pairs.append((_corner(dst, src), src))
     return pairs
 
 
-def _whole_fields(captured: object, precomputed: object):
+def _whole_fields(captured: object, precomputed: object) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(captured tensor, value) of every field the replay brings, objects taken apart."""
     for field in fields(precomputed):
         src, dst = getattr(precomputed, field.name), getattr(captured, field.name)
@@ -36,7 +35,7 @@ def _whole_fields(captured: object, precomputed: object):
             continue
         if not isinstance(src, torch.Tensor):
             yield from _whole_fields(dst, src)
-        elif field.name in _KEEPS_LEADING_ZERO:
+        elif field.name in LEADING_ZERO:
             yield dst[1:], src[1:]
         else:
             yield dst, src

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from .batch import Extent, ReplayBatch, extent, require_req_to_token, validate
-from .config import ForwardMode, NSAConfig, require_mode
+from .batch import Extent, ReplayBatch, require_req_to_token, validate
+from .config import ForwardMode, NSAConfig, require_int, require_mode
 from .metadata import NSAFlashMLAMetadata, PrecomputedMetadata
 from .schedules import schedule_flashmla, schedule_paged_mqa
 
@@ -23,19 +23,17 @@ def precompute(
     """
     require_mode(mode)
     require_req_to_token(req_to_token)
-    if step < 0:
-        raise ValueError(f"step must be at least 0, got {step}")
-    width = req_to_token.shape[1]
-    validate(config, req_to_token, batch, mode, width=width, num_steps=step + 1, read_values=not req_to_token.is_cuda)
-    used = extent(config, batch, mode, width, step + 1)
+    require_int("step", step, 0)
+    width, read_values = req_to_token.shape[1], not req_to_token.is_cuda
+    used = validate(config, req_to_token, batch, mode, width=width, num_steps=step + 1, read_values=read_values)
     return compute(config, req_to_token, batch, mode, used, [step])[0]
 
 
 def transform_page_table(page_table_1: torch.Tensor, page_size: int) -> torch.Tensor:
     """The page of each page's first token: `page_table_1[:, ::page_size] // page_size`.
 
-    A plain strided slice: 0.6 of the time of the record's cached column indices (H200, 32 x 4096, page size 64,
-    claim P7 in `decide --claims`), because it needs no gather. Steps share one transform: `precompute` runs it once.
+    A plain strided slice: 0.6 of the time of cached column indices (H200, 32 x 4096, page size 64, claim P7 of
+    `decide --claims`), because it needs no gather.
 
     page_table_1: int32 [rows, columns] of KV slots; slots come in page-aligned runs.
     Returns int32 [rows, ceil(columns / page_size)]; with page_size 1 the argument itself, so the two stay one storage.
@@ -45,8 +43,7 @@ def transform_page_table(page_table_1: torch.Tensor, page_size: int) -> torch.Te
         raise TypeError(f"page_table_1 must be an int32 or int64 tensor, got {got!r}")
     if page_table_1.dim() != 2:
         raise ValueError(f"page_table_1 must be [rows, columns], got shape {list(page_table_1.shape)}")
-    if page_size < 1:
-        raise ValueError(f"page_size must be at least 1, got {page_size}")
+    require_int("page_size", page_size, 1)
     return page_table_1 if page_size == 1 else page_table_1[:, ::page_size] // page_size
 
 

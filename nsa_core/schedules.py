@@ -1,14 +1,20 @@
-"""The two schedules that kernels read: FlashMLA's split-KV parts and DeepGEMM's paged-MQA plan, integer for integer."""
+"""The two schedules that kernels read, integer for integer: FlashMLA's split-KV parts and DeepGEMM's paged-MQA plan."""
 
 from collections.abc import Iterator
 
 import torch
 
+from .config import require_int
 from .metadata import NSAFlashMLAMetadata
 
 FLASHMLA_BLOCK = 64  # tokens in a FlashMLA block (`block_size_n`)
 FLASHMLA_OVERHEAD = 5  # blocks a request costs besides its own (`fixed_overhead_num_blocks`)
-_COLUMNS = 8  # the kernel reads the first five
+_COLUMNS = 8  # of a part; the kernel reads the first five
+
+SPLIT_KV = 256  # tokens in a split, the unit of work an SM takes
+
+_REMAINDER_GOES_TO = {"54e2261": "last", "0f5f266": "first"}  # DeepGEMM release -> the SMs that take one split more
+RELEASES = tuple(_REMAINDER_GOES_TO)
 
 
 def schedule_flashmla(seqlens: torch.Tensor, num_sm_parts: int, topk: int | None = None) -> NSAFlashMLAMetadata:
@@ -23,8 +29,13 @@ def schedule_flashmla(seqlens: torch.Tensor, num_sm_parts: int, topk: int | None
     In the row of an idle part (begin request == rows) the begin block is 0; FlashMLA leaves it unspecified.
     Source: FlashMLA, release of October 2025; checked against 120 schedules recorded from its kernel on an H200.
     """
-    _require_flashmla(seqlens, num_sm_parts, topk)
+    _require_lengths("seqlens", seqlens, 1)
+    require_int("num_sm_parts", num_sm_parts, 1)
+    if topk is not None:
+        require_int("topk", topk, 1)
     lengths = seqlens.tolist() if topk is None else [topk] * seqlens.shape[0]
+    if min(lengths) < 0:
+        raise ValueError(f"seqlens has {min(lengths)}; a length is at least 0")
     blocks = [max(length - 1, 0) // FLASHMLA_BLOCK + 1 for length in lengths]
     payload = -(-sum(n + FLASHMLA_OVERHEAD for n in blocks) // num_sm_parts) + FLASHMLA_OVERHEAD
     splits = [0]
@@ -51,25 +62,6 @@ def _walk(blocks: list[int], ends: list[int], num_parts: int, payload: int, spli
         yield [begin[0], begin[1], *end, begin[2]] + [0] * (_COLUMNS - 5)
 
 
-def _require_flashmla(seqlens: torch.Tensor, num_sm_parts: int, topk: int | None) -> None:
-    if not isinstance(seqlens, torch.Tensor) or seqlens.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"seqlens must be an int32 or int64 tensor, got {getattr(seqlens, 'dtype', seqlens)!r}")
-    if seqlens.dim() != 1 or seqlens.shape[0] < 1:
-        raise ValueError(f"seqlens must have shape [rows] with at least 1 row, got {list(seqlens.shape)}")
-    if num_sm_parts < 1:
-        raise ValueError(f"num_sm_parts must be at least 1, got {num_sm_parts}")
-    if topk is not None and topk < 1:
-        raise ValueError(f"topk must be at least 1, or None for dense, got {topk}")
-    if topk is None and not seqlens.is_cuda and min(seqlens.tolist()) < 0:
-        raise ValueError(f"seqlens has {min(seqlens.tolist())}; a length is at least 0")
-
-
-SPLIT_KV = 256  # tokens in a split, the unit of work an SM takes
-
-_REMAINDER_GOES_TO = {"54e2261": "last", "0f5f266": "first"}  # DeepGEMM release -> the SMs that take one split more
-RELEASES = tuple(_REMAINDER_GOES_TO)
-
-
 def schedule_paged_mqa(
     context_lens: torch.Tensor, num_sms: int, *, rows: torch.Tensor | None = None, release: str = RELEASES[0]
 ) -> torch.Tensor:
@@ -85,7 +77,10 @@ def schedule_paged_mqa(
 
     No host loop, no host read, one shape per (rows, num_sms): it may be recorded in a CUDA graph.
     """
-    _require_paged_mqa(context_lens, num_sms, release)
+    _require_lengths("context_lens", context_lens, 0)
+    require_int("num_sms", num_sms, 1)
+    if release not in RELEASES:
+        raise ValueError(f"release must be one of {', '.join(RELEASES)}, got {release!r}")
     used = context_lens if rows is None else context_lens * (_count(context_lens, context_lens.shape[0]) < rows)
     before = torch.cat([used.new_zeros(1, dtype=torch.int64), torch.cumsum((used + (SPLIT_KV - 1)) // SPLIT_KV, 0)])
     first = _first_split(before[-1], _count(context_lens, num_sms + 1), num_sms, release)
@@ -108,16 +103,11 @@ def _first_split(total: torch.Tensor, sm: torch.Tensor, num_sms: int, release: s
     return sm * each + (sm - num_sms + more).clamp(min=0)
 
 
-def _require_paged_mqa(context_lens: torch.Tensor, num_sms: int, release: str) -> None:
-    if not isinstance(context_lens, torch.Tensor) or context_lens.dtype not in (torch.int32, torch.int64):
-        got = getattr(context_lens, "dtype", context_lens)
-        raise TypeError(f"context_lens must be an int32 or int64 tensor, got {got!r}")
-    if context_lens.dim() != 1:
+def _require_lengths(name: str, lengths: object, fewest: int) -> None:
+    if not isinstance(lengths, torch.Tensor) or lengths.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{name} must be an int32 or int64 tensor, got {getattr(lengths, 'dtype', lengths)!r}")
+    if lengths.dim() != 1 or lengths.shape[0] < fewest:
+        shape = list(lengths.shape)
         raise ValueError(
-            f"context_lens must have shape [rows], got {list(context_lens.shape)}; "
-            "of [rows, next_n] give the last column"
+            f"{name} must be [rows], at least {fewest}, got shape {shape}; of [rows, next_n] give a column"
         )
-    if num_sms < 1:
-        raise ValueError(f"num_sms must be at least 1, got {num_sms}; pass the device's multi_processor_count")
-    if release not in RELEASES:
-        raise ValueError(f"release must be one of {', '.join(RELEASES)}, got {release!r}")

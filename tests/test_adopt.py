@@ -379,20 +379,20 @@ ALIASED = {"nsa_seqlens_expanded": "nsa_cache_seqlens_int32", "real_page_table":
 
 @pytest.mark.parametrize(("field", "other"), ALIASED.items())
 def test_a_buffer_that_serves_two_fields_is_refused(field, other):
-    with pytest.raises(ValueError, match="of step 0 is the same buffer as"):
+    with pytest.raises(ValueError, match="of step 0 shares memory with"):
         adopted_with(VERIFY, nsa.NSAConfig(page_size=4, num_draft_tokens=2), (field, lambda held, _: held[other]))
 
 
 def test_a_table_inside_req_to_token_is_refused():
     config = nsa.NSAConfig(page_size=4)
-    with pytest.raises(ValueError, match="page_table_1 of step 0 lies in req_to_token's storage"):
+    with pytest.raises(ValueError, match="page_table_1 of step 0 shares memory with req_to_token"):
         adopted_with(DECODE, config, ("page_table_1", lambda _, table: table[:2]))
 
 
 def test_one_object_for_steps_whose_lengths_differ_is_refused():
     config, table = nsa.NSAConfig(page_size=4, step_offset=1), token_table(3, 64, 4)
     held = nsa.MultiStepBackend(config, table, 1).capture(2, DECODE)
-    with pytest.raises(ValueError, match="one buffer for several steps.*step_offset 1"):
+    with pytest.raises(ValueError, match="of step 1 shares memory with .* of step 0; with step_offset 1"):
         nsa.MultiStepBackend(config, table, 3).adopt(2, DECODE, held * 3)
 
 

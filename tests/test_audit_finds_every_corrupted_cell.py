@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import nsa_core as nsa
 from nsa_core.audit import audit
-from nsa_core.audit.run import POISONS
+from nsa_core.audit.session import POISONS
 
 WIDTH, POOL, BS, STEPS = 270, 5, 3, 3
 CONFIGS = [

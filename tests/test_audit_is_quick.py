@@ -8,7 +8,7 @@ from batches import EXTEND, VERIFY
 
 import nsa_core as nsa
 from nsa_core.audit import audit
-from nsa_core.audit.own import example_table
+from nsa_core.audit.own import token_table
 
 LIMIT = 10  # seconds of processor time on one core
 LARGEST = {
@@ -21,7 +21,7 @@ LARGEST = {
 @pytest.mark.parametrize("bs, width, steps, mode", list(LARGEST.values()), ids=list(LARGEST))
 def test_the_largest_set_takes_seconds(bs, width, steps, mode, faulty):
     config = nsa.NSAConfig(flashmla_num_sm_parts=66, paged_mqa_num_sms=132)
-    backend = nsa.MultiStepBackend(config, example_table(100, width, 64, torch.device("cpu")), steps)
+    backend = nsa.MultiStepBackend(config, token_table(100, width, 64, torch.device("cpu")), steps)
     sets = backend.capture(bs, mode)
 
     def refresh(batch):

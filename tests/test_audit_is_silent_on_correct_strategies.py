@@ -7,7 +7,7 @@ from mutants import BS, STEPS, strided_set
 
 import nsa_core as nsa
 from nsa_core.audit import audit
-from nsa_core.audit.own import audit_strategy, example_table
+from nsa_core.audit.own import audit_strategy, token_table
 
 BASE = {"index_topk": 40, "num_draft_tokens": 3, "flashmla_num_sm_parts": 5, "paged_mqa_num_sms": 5}
 WIDTH, POOL = 270, 7  # a split of 256 tokens and then some
@@ -20,7 +20,7 @@ SIZE_OF = {DECODE: (64, 1), VERIFY: (1, 2), EXTEND: (16, 3)}
 
 def report_on(strategy, mode, page_size, steps, device="cpu", in_turn=True, **options):
     config = nsa.NSAConfig(page_size=page_size, **BASE | options)
-    table = example_table(POOL, WIDTH, page_size, torch.device(device))
+    table = token_table(POOL, WIDTH, page_size, torch.device(device))
     return audit_strategy(strategy, config, table, mode, steps, bs=3, in_turn=in_turn)
 
 
@@ -65,7 +65,7 @@ def test_options(strategy, mode, options):
 @pytest.mark.parametrize("contract", ("exact", "live prefix"))
 def test_adopted_slices_of_wider_buffers(mode, contract):
     config = nsa.NSAConfig(page_size=16, **BASE | {"flashmla_num_sm_parts": None})
-    table = example_table(9, 333, 16, torch.device("cpu"))
+    table = token_table(9, 333, 16, torch.device("cpu"))
     sets = [strided_set(config, mode, 333, gap=7) for _ in range(STEPS)]
     backend = nsa.MultiStepBackend(config, table, STEPS)
     backend.adopt(BS, mode, sets)

@@ -117,16 +117,48 @@ def test_other_tensors_than_the_recorded_are_refused_by_name_and_address():
     backend.refresh(batch, DECODE)
 
 
+@pytest.fixture
+def validations(monkeypatch):
+    """The batches that `validate` was asked about."""
+    asked = []
+
+    def counting(config, table, batch, *arguments, **options):
+        asked.append(batch)
+        return validate(config, table, batch, *arguments, **options)
+
+    monkeypatch.setattr("nsa_core.multistep.validate", counting)
+    return asked
+
+
 @pytest.mark.parametrize("strategy", ["fused", "shared+fused"])
-def test_two_static_batches_in_turn_both_take_the_short_cut(strategy):
+def test_a_new_batch_object_around_known_tensors_is_not_validated_again(strategy, validations):
     backend = nsa.MultiStepBackend(CONFIG, table(4, 256), 2, strategy, validation="shapes")
-    batches = [batch_of([5, 9], 3), batch_of([7, 100, 3], 3)]
-    for batch in batches:
+    static = [batch_of([5, 9], 3), batch_of([7, 100, 3], 3)]
+    for batch in static:
         backend.capture(batch.bs, DECODE)
-    for _ in range(2):
-        for batch in batches:
-            backend.replay(batch, DECODE)
-            assert backend._repeats[id(batch), DECODE].batch is batch
-            assert_live(backend, batch, DECODE)
-    backend.replay(nsa.ReplayBatch(batches[0].seq_lens, batches[0].req_pool_indices), DECODE)
-    assert (id(batches[0]), DECODE) not in backend._repeats and len(backend._repeats) == 2
+    for length in (5, 77):
+        for batch in static:
+            batch.seq_lens.fill_(length)
+            again = nsa.ReplayBatch(batch.seq_lens, batch.req_pool_indices)
+            backend.replay(again, DECODE)
+            assert_live(backend, again, DECODE)
+    assert len(validations) == len(static)
+
+
+def test_known_tensors_that_changed_are_looked_at_again(validations):
+    """By address, dtype, shape and stride, never by the identity of an object."""
+    backend = nsa.MultiStepBackend(CONFIG, table(4, 256), 2, "fused", validation="shapes")
+    backend.capture(2, DECODE)
+    batch = batch_of([5, 9], 3)
+    backend.replay(batch, DECODE)
+    batch.seq_lens.data = torch.tensor([[5, 1], [9, 1]], device=DEVICE)[:, 0]
+    with pytest.raises(ValueError, match="seq_lens has stride 2"):
+        backend.replay(batch, DECODE)
+    object.__setattr__(batch, "seq_lens", [5, 9])
+    with pytest.raises(TypeError, match="seq_lens must be a tensor"):
+        backend.replay(batch, DECODE)
+    batch = batch_of([5, 9], 3)
+    backend.replay(batch, DECODE)
+    batch.req_pool_indices.resize_(1)
+    with pytest.raises(ValueError, match="req_pool_indices has 1 entries, but seq_lens has 2"):
+        backend.replay(batch, DECODE)

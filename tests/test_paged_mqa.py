@@ -123,7 +123,7 @@ REFUSED = {
     "an unknown release": (ValueError, {"release": "2.1"}, ("release", "2.1", "54e2261")),
     "float lengths": (TypeError, {"context_lens": torch.tensor([1.0])}, ("context_lens", "float32")),
     "lengths in a list": (TypeError, {"context_lens": [1, 2]}, ("context_lens", "[1, 2]")),
-    "lengths of rank 2": (ValueError, {"context_lens": lens([[1, 2]])}, ("context_lens", "[1, 2]", "last column")),
+    "lengths of rank 2": (ValueError, {"context_lens": lens([[1, 2]])}, ("context_lens", "[1, 2]", "give a column")),
 }
 
 

@@ -42,8 +42,8 @@ class Case:
         rows = tuple(batch.req_pool_indices.tolist())
         return Case(f"batches[{index}]", tuple(batch.seq_lens.tolist()), rows, accepts, dtypes, mirrored, given=batch)
 
-    def batch(self, device: torch.device, held: ReplayBatch | None = None) -> ReplayBatch:
-        """Fresh tensors on `device`, or with `in_place` those of `held`."""
+    def batch(self, device: torch.device, previous: ReplayBatch | None = None) -> ReplayBatch:
+        """Fresh tensors on `device`, or with `in_place` those of the batch before."""
         if self.given is not None:
             return self.given
         accepts = None if self.accepts is None else torch.tensor(self.accepts, dtype=torch.int32)
@@ -52,8 +52,8 @@ class Case:
             (lengths.clone(), accepts if accepts is None else accepts.clone()) if self.mirrored else (None, None)
         )
         rows = torch.tensor(self.rows, dtype=self.dtypes[1])
-        if self.in_place and held is not None:
-            return _refill(held, lengths, rows, accepts)
+        if self.in_place and previous is not None:
+            return _refill(previous, lengths, rows, accepts)
         place = _every_second if self.strided else torch.clone
         on_device = [None if t is None else place(t.to(device)) for t in (lengths, rows, accepts)]
         return ReplayBatch(*on_device, *mirrors)
@@ -64,14 +64,20 @@ def _every_second(values: torch.Tensor) -> torch.Tensor:
 
 
 def _refill(
-    held: ReplayBatch, lengths: torch.Tensor, rows: torch.Tensor, accepts: torch.Tensor | None
+    batch: ReplayBatch, lengths: torch.Tensor, rows: torch.Tensor, accepts: torch.Tensor | None
 ) -> ReplayBatch:
     values = (lengths, rows, accepts, lengths, accepts)
-    targets = (held.seq_lens, held.req_pool_indices, held.accept_length, held.seq_lens_cpu, held.accept_length_cpu)
+    targets = (
+        batch.seq_lens,
+        batch.req_pool_indices,
+        batch.accept_length,
+        batch.seq_lens_cpu,
+        batch.accept_length_cpu,
+    )
     for target, new in zip(targets, values, strict=True):
         if target is not None:
             target.copy_(new)
-    return held
+    return batch
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from ..config import NSAConfig
 from ..strategies import strategies
-from .own import MODES, audit_strategy, example_table
+from .own import MODES, audit_strategy, token_table
 from .report import AuditReport, table
 
 BATCH_SIZE, POOL, WIDTH = 5, 9, 333  # wide enough for the edges of a page, a split and top-k
@@ -57,7 +57,7 @@ def _audits(
 ) -> Iterator[tuple[tuple[str, str, str], AuditReport]]:
     for page_size in page_sizes:
         config = NSAConfig(page_size=page_size, **_SIZES)
-        req_to_token = example_table(POOL, WIDTH, page_size, device)
+        req_to_token = token_table(POOL, WIDTH, page_size, device)
         for mode in MODES:
             for steps in step_counts:
                 report = audit_strategy(strategy, config, req_to_token, mode, steps, BATCH_SIZE)

@@ -1,6 +1,6 @@
 """`audit`: the sequence of batches, then the probes, then the smallest batch for whatever was found."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,10 +8,10 @@ import torch
 from ..batch import ReplayBatch
 from ..config import ForwardMode, NSAConfig, require_mode
 from . import probes
+from .captured_set import TABLES
 from .cases import Case, default_cases
-from .held import TABLES
-from .report import AuditReport, Finding, Ledger
-from .run import POISONS, Refresh, Run
+from .report import AuditReport, Finding, Findings
+from .session import POISONS, Refresh, Session
 from .shrink import smallest
 
 CONTRACTS = ("live prefix", "exact")
@@ -48,36 +48,36 @@ def audit(
     """
     _require(captured_sets, mode, batches, contract)
     bs = None if batches is None else batches[0].bs
-    run = Run(refresh, captured_sets, config, req_to_token, mode, bs, contract, between)
-    ledger, skipped, counted = Ledger(), ("any refresh: these sets cannot be poisoned and compared",), None
-    if _can_begin(run, ledger, batches or ()):
-        cases = default_cases(run.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
+    session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between)
+    findings, skipped, counted = Findings(), ("any refresh: these sets cannot be poisoned and compared",), None
+    if _can_begin(session, findings, batches or ()):
+        cases = default_cases(session.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
         try:
-            _run_sequence(run, cases, ledger)
-            ledger.add(run.at_end())
-            skipped, counted = _probe(run, *_for_probes(cases), ledger)
-            _shrink(run, ledger)
+            _run_sequence(session, cases, findings)
+            findings.add(session.at_end())
+            skipped, counted = _probe(session, *_for_probes(cases), findings)
+            _shrink(session, findings)
         finally:
-            run.close()
+            session.close()
     return AuditReport(
-        ledger.findings(),
+        findings.listed(),
         mode.name,
         contract,
         len(captured_sets),
-        tuple(run.sets[0].tensors),
-        run.compared,
+        tuple(session.sets[0].tensors),
+        session.batches_compared,
         counted,
         skipped,
     )
 
 
-def _can_begin(run: Run, ledger: Ledger, batches: Sequence[ReplayBatch]) -> bool:
+def _can_begin(session: Session, findings: Findings, batches: Sequence[ReplayBatch]) -> bool:
     """Whether nothing of the caller would be poisoned with the sets, and every row has cells."""
-    ledger.add(run.capacity())
-    if not all(_is_narrow_table(run, finding) for finding in ledger.findings()):
+    findings.add(session.too_small())
+    if not all(_is_narrow_table(session, finding) for finding in findings.listed()):
         return False
-    ledger.add(run.at_capture(batches))
-    return "aliases an input" not in {finding.kind for finding in ledger.findings()}
+    findings.add(session.at_capture(batches))
+    return "aliases an input" not in {finding.kind for finding in findings.listed()}
 
 
 def _require(captured_sets: Sequence[object], mode: ForwardMode, batches: object, contract: str) -> None:
@@ -90,15 +90,15 @@ def _require(captured_sets: Sequence[object], mode: ForwardMode, batches: object
         raise ValueError(f"batches have sizes {[batch.bs for batch in batches]}; give at least one, all of one size")
 
 
-def _is_narrow_table(run: Run, finding: Finding) -> bool:
+def _is_narrow_table(session: Session, finding: Finding) -> bool:
     """Whether an audit can go on with a field that is too small: as long as every row has cells."""
-    return finding.field in TABLES and run.sets[0].tensors[finding.field].shape[0] >= run.cap
+    return finding.field in TABLES and session.sets[0].tensors[finding.field].shape[0] >= session.rows
 
 
-def _run_sequence(run: Run, cases: Sequence[Case], ledger: Ledger) -> None:
+def _run_sequence(session: Session, cases: Sequence[Case], findings: Findings) -> None:
     after = None
     for i, case in enumerate(cases):
-        ledger.add(run.observe(case, POISONS[i % 2]), (case, after))
+        findings.add(session.observe(case, POISONS[i % 2]), (case, after))
         after = case
 
 
@@ -107,34 +107,29 @@ def _for_probes(cases: Sequence[Case]) -> tuple[Case, Case]:
     return tuple(replace(case, given=None, in_place=False, mirrored=True) for case in (cases[-1], cases[0]))
 
 
-def _probe(run: Run, case: Case, other: Case, ledger: Ledger) -> tuple[tuple[str, ...], int | None]:
+def _probe(session: Session, case: Case, other: Case, findings: Findings) -> tuple[tuple[str, ...], int | None]:
     """Returns what could not be looked at, and the allocations of one refresh on CUDA."""
-    if any(finding.kind == "raised" for finding in ledger.findings()):
+    if any(finding.kind == "raised" for finding in findings.listed()):
         return ("errors inside the refresh, synchronisation and memory: it fails on valid batches as it is",), None
-    ledger.add(probes.handled(run, case))
-    operations = probes.operations(run, case)
-    known = {(finding.field, finding.step) for finding in ledger.findings()}
-    ledger.add(
-        f for f in probes.errors(run, case, other, operations) if f.field == "" or (f.field, f.step) not in known
+    operations = probes.operations(session, case)
+    known = {(finding.field, finding.step) for finding in findings.listed()}
+    findings.add(
+        f for f in probes.errors(session, case, other, operations) if f.field == "" or (f.field, f.step) not in known
     )
     skipped = () if operations else ("errors inside the refresh: it runs no PyTorch operation that could be failed",)
-    if not run.req_to_token.is_cuda:
+    if not session.req_to_token.is_cuda:
         return (*skipped, "synchronisation and memory: no CUDA device holds these sets"), None
-    ledger.add(probes.device(run, case))
-    return skipped, probes.allocations(run, case)
+    findings.add(probes.device(session, case))
+    return skipped, probes.allocations(session, case)
 
 
-def _shrink(run: Run, ledger: Ledger) -> None:
+def _shrink(session: Session, findings: Findings) -> None:
     """One search per kind and field; its other steps show with the same batch, as a rule."""
-    for findings, (case, after) in _groups(ledger):
-        for finding, small in zip(findings, smallest(run, findings, case, after), strict=True):
-            ledger.replace(finding, small)
-
-
-def _groups(ledger: Ledger) -> Iterator[tuple[list[Finding], tuple[Case, Case | None]]]:
     groups: dict[tuple[str, str], list[Finding]] = {}
-    for finding in ledger.findings():
-        if ledger.origin(finding) is not None:
+    for finding in findings.listed():
+        if findings.origin(finding) is not None:
             groups.setdefault((finding.kind, finding.field), []).append(finding)
-    for findings in groups.values():
-        yield findings, ledger.origin(findings[0])
+    for group in groups.values():
+        case, after = findings.origin(group[0])
+        for finding, small in zip(group, smallest(session, group, case, after), strict=True):
+            findings.replace(finding, small)

@@ -58,7 +58,7 @@ def _others(backend: MultiStepBackend, bs: int) -> Callable[[], None]:
     return replay_others
 
 
-def example_table(pool: int, width: int, page_size: int, device: torch.device) -> torch.Tensor:
+def token_table(pool: int, width: int, page_size: int, device: torch.device) -> torch.Tensor:
     """int32 [pool, width]: page-aligned runs in shuffled order, no page in two requests; cut from a wider table."""
     pages = -(-width // page_size) + 1
     order = torch.randperm(pool * pages, generator=torch.Generator().manual_seed(0)).view(pool, pages, 1)

@@ -1,23 +1,30 @@
 """Faults that values do not show: errors that vanish inside a refresh, waits for the device, memory that is kept."""
 
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cases import Case
 from .report import Finding
-from .run import POISONS, Outcome, Run
+from .session import POISONS, Session
 
 _MOST_INJECTIONS = 12  # spread over the operations of one refresh
 
 
 class InjectedFault(ImportError, RuntimeError):
     """What a missing compiler or a failing kernel would raise."""
+
+
+class InjectedMisfit(AttributeError, ValueError, TypeError):
+    """What an object that is no tensor, or a shape that does not fit, would raise."""
+
+
+class InjectedMiss(KeyError, IndexError):
+    """What a look-up for a batch size or field that is not there would raise."""
+
+
+_FAULTS = (InjectedFault, InjectedMisfit, InjectedMiss, torch.OutOfMemoryError)
 
 
 class Inject(TorchDispatchMode):
@@ -35,29 +42,40 @@ class Inject(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations(run: Run, case: Case) -> int:
+def operations(session: Session, case: Case) -> int:
     """PyTorch operations in one refresh."""
     count = Inject(None)
-    run.poison(POISONS[0])
+    session.poison(POISONS[0])
     with count:
-        run.refresh(case.batch(run.req_to_token.device))
+        session.refresh(case.batch(session.req_to_token.device))
     return count.operations
 
 
-def errors(run: Run, case: Case, repair: Case, count: int) -> Iterator[Finding]:
+def errors(session: Session, case: Case, repair: Case, count: int) -> Iterator[Finding]:
     """Fail one operation of a refresh after the other: the error must come out, and the next refresh put all right.
 
     The next one is for another batch, so that whatever the failed one left behind shows.
     """
     for before in _spread(count):
-        run.poison(POISONS[0])
-        with Outcome() as outcome, Inject(before) as inject:
-            run.refresh(case.batch(run.req_to_token.device))
-        if outcome.error is None and inject.operations > before:
-            yield Finding("error swallowed", "", None, f"operation {before} of {count} failed and nobody was told")
-        for left in run.observe(repair, POISONS[0], after_error=True):
+        for fault in _FAULTS:
+            session.poison(POISONS[0])
+            if _swallowed(session, case, Inject(before, fault)):
+                kinds = " and ".join(base.__name__ for base in fault.__bases__)
+                message = f"operation {before} of {count} failed with {kinds} and nobody was told"
+                yield Finding("error swallowed", "", None, message)
+        for left in session.observe(repair, POISONS[0], after_error=True):
             message = f"{left.message}; the refresh before it failed at operation {before} of {count}"
             yield Finding("not restored", left.field, left.step, message, left.batch)
+
+
+def _swallowed(session: Session, case: Case, inject: Inject) -> bool:
+    """Whether a refresh in which an operation failed returns as if none had."""
+    try:
+        with inject:
+            session.refresh(case.batch(session.req_to_token.device))
+    except Exception:  # the injected fault, or what an engine makes of it
+        return False
+    return inject.operations > inject.before
 
 
 def _spread(operations: int) -> list[int]:
@@ -66,68 +84,24 @@ def _spread(operations: int) -> list[int]:
     return sorted({i * (operations - 1) // max(chosen - 1, 1) for i in range(chosen)})
 
 
-def handled(run: Run, case: Case) -> Iterator[Finding]:
-    """Errors that a refresh meets here and now, catches and goes on from: a fallback nobody hears of."""
-    batch, seen = case.batch(run.req_to_token.device), {}
-    with Outcome() as outcome, _watching(seen):
-        run.refresh(batch)
-    for error, place in seen.values() if outcome.error is None else ():
-        if not isinstance(error, _IDIOMS) and not _is_library(place):
-            where = f"{Path(place.f_code.co_filename).name}, {place.f_code.co_name}"
-            yield Finding("error swallowed", "", None, f"{type(error).__name__}: {error}, handled in {where}")
-
-
-_IDIOMS = (StopIteration, GeneratorExit, KeyError, IndexError)  # ends of loops and cache look-ups
-
-
-def _is_library(frame) -> bool:
-    """Whether a frame belongs to torch, triton or the standard library, which use errors as answers."""
-    path = Path(frame.f_code.co_filename)
-    standard = Path(sysconfig.get_paths()["stdlib"])
-    libraries = [Path(torch.__file__).parent, Path(torch.__file__).parent.parent / "triton"]
-    return (
-        frame.f_code.co_name == "__getattr__"
-        or not path.exists()
-        or any(path.is_relative_to(home) for home in libraries)
-        or (path.is_relative_to(standard) and "site-packages" not in path.parts)
-    )
-
-
-@contextmanager
-def _watching(seen: dict):
-    """Fills `seen` with every exception and the last frame it passed: the one that handled it, or let it out."""
-
-    def trace(frame, event, argument):
-        if event == "exception":
-            seen[id(argument[1])] = (argument[1], frame)
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def device(run: Run, case: Case) -> Iterator[Finding]:
+def device(session: Session, case: Case) -> Iterator[Finding]:
     """Host synchronisation and kept memory, on CUDA, with a batch that has host mirrors."""
-    batch = case.batch(run.req_to_token.device)
-    run.refresh(batch)  # compiles and allocates what is allocated once
-    yield from _synchronisation(lambda: run.refresh(batch))
-    yield from _memory(lambda: run.refresh(batch))
+    batch = case.batch(session.req_to_token.device)
+    session.refresh(batch)  # compiles and allocates what is allocated once
+    yield from _synchronisation(lambda: session.refresh(batch))
+    yield from _memory(lambda: session.refresh(batch))
 
 
 def _synchronisation(refresh: Callable[[], object]) -> Iterator[Finding]:
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with Outcome() as outcome:
-            refresh()
+        refresh()
+    except Exception as error:  # PyTorch reports a synchronisation as a RuntimeError, which an engine may wrap
+        message = f"with host mirrors given, {type(error).__name__}: {error}"
+        yield Finding("host synchronisation", "", None, message)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-    if outcome.error is not None:
-        yield Finding("host synchronisation", "", None, f"with host mirrors given, {outcome.said()}")
 
 
 _REPEATS = 3
@@ -139,18 +113,18 @@ def _memory(refresh: Callable[[], object]) -> Iterator[Finding]:
     for _ in range(_REPEATS):
         refresh()
     after = torch.cuda.memory_stats()
-    for counter, said in (
+    for counter, what in (
         ("allocated_bytes.all.current", "bytes are kept"),
         ("segment.all.allocated", "new segments"),
     ):
         grown = after.get(counter, 0) - before.get(counter, 0)
         if grown > 0:
-            yield Finding("allocation", "", None, f"{grown} {said} after {_REPEATS} refreshes of one batch")
+            yield Finding("allocation", "", None, f"{grown} {what} after {_REPEATS} refreshes of one batch")
 
 
-def allocations(run: Run, case: Case) -> int:
+def allocations(session: Session, case: Case) -> int:
     """Requests to PyTorch's CUDA allocator in one refresh."""
-    batch = case.batch(run.req_to_token.device)
+    batch = case.batch(session.req_to_token.device)
     before = torch.cuda.memory_stats().get("allocation.all.allocated", 0)
-    run.refresh(batch)
+    session.refresh(batch)
     return torch.cuda.memory_stats().get("allocation.all.allocated", 0) - before

@@ -31,7 +31,7 @@ class Finding:
     kind: a key of `KINDS`. field: its name, objects taken apart with a dot; "" where no field is to blame.
     step: the draft step, None where all or none are to blame. message: one line with cell, value and rule.
     batch: the smallest batch found that shows it. after: the batch refreshed before it, where that one is needed too.
-    seen: batches of the sequence that showed it.
+    batches: how many batches of the sequence showed it.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Finding:
     message: str
     batch: ReplayBatch | None = None
     after: ReplayBatch | None = None
-    seen: int = 1
+    batches: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class AuditReport:
 def _rows(findings: Iterable[Finding]) -> list[tuple[str, ...]]:
     """One line per fault; steps that show the same one share it."""
     steps: dict[tuple[str, ...], list[int]] = {}
-    for found in findings:
-        said = (found.kind, found.field or "-", str(found.seen), _said(found))
-        steps.setdefault(said, []).extend([] if found.step is None else [found.step])
-    return [(kind, name, _span(at), seen, said) for (kind, name, seen, said), at in steps.items()]
+    for finding in findings:
+        line = (finding.kind, finding.field or "-", str(finding.batches), _with_batch(finding))
+        steps.setdefault(line, []).extend([] if finding.step is None else [finding.step])
+    return [(kind, name, _span(at), batches, what) for (kind, name, batches, what), at in steps.items()]
 
 
 def _span(steps: list[int]) -> str:
@@ -94,9 +94,9 @@ def _span(steps: list[int]) -> str:
     return f"{steps[0]}-{steps[-1]}" if whole else ", ".join(map(str, steps))
 
 
-def _said(finding: Finding) -> str:
-    said = finding.message if finding.batch is None else f"{finding.message}; {describe(finding.batch)}"
-    return said if finding.after is None else f"{said}, after {describe(finding.after)}"
+def _with_batch(finding: Finding) -> str:
+    after = "" if finding.after is None else f", after {describe_batch(finding.after)}"
+    return finding.message + ("" if finding.batch is None else f"; {describe_batch(finding.batch)}{after}")
 
 
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
@@ -107,7 +107,7 @@ def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]
     return ["  ".join(line).rstrip() for line in lines] if rows else []
 
 
-def describe(batch: ReplayBatch) -> str:
+def describe_batch(batch: ReplayBatch) -> str:
     """A batch as plain numbers, long ones cut."""
     parts = [f"seq_lens {_numbers(batch.seq_lens)} {str(batch.seq_lens.dtype).removeprefix('torch.')}"]
     parts.append(f"req_pool_indices {_numbers(batch.req_pool_indices)}")
@@ -123,37 +123,37 @@ def _numbers(values, most: int = 8) -> str:
     return str(listed) if len(listed) <= most else f"[{', '.join(map(str, listed[:most]))}, ... {len(listed)} in all]"
 
 
-Origin = tuple[object, object]
+Origin = tuple[object, object]  # what was refreshed, and what before it
 
 
-class Ledger:
+class Findings:
     """Findings as they come in: one per kind, field and step, with the smallest batch of those that showed it."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, int | None], tuple[Finding, Origin | None]] = {}
+        self._by_key: dict[tuple[str, str, int | None], tuple[Finding, Origin | None]] = {}
 
     def add(self, findings: Iterable[Finding], origin: Origin | None = None) -> None:
-        """origin: what was refreshed and what before it, to reproduce the finding with."""
+        """origin: to reproduce the findings with."""
         for new in findings:
-            old, before = self._found.get(_key(new), (None, None))
+            old, before = self._by_key.get(_key(new), (None, None))
             if old is None:
-                self._found[_key(new)] = new, origin
+                self._by_key[_key(new)] = new, origin
             elif _tokens(new.batch) < _tokens(old.batch):
-                self._found[_key(new)] = replace(new, seen=old.seen + 1), origin
+                self._by_key[_key(new)] = replace(new, batches=old.batches + 1), origin
             else:
-                self._found[_key(new)] = replace(old, seen=old.seen + 1), before
+                self._by_key[_key(new)] = replace(old, batches=old.batches + 1), before
 
     def replace(self, finding: Finding, by: Finding) -> None:
-        self._found[_key(finding)] = by, self.origin(finding)
+        self._by_key[_key(finding)] = by, self.origin(finding)
 
     def origin(self, finding: Finding) -> Origin | None:
-        return self._found[_key(finding)][1]
+        return self._by_key[_key(finding)][1]
 
-    def findings(self) -> list[Finding]:
+    def listed(self) -> list[Finding]:
         """In the order of `KINDS`, then by field and step."""
         order = list(KINDS)
-        found = (finding for finding, _ in self._found.values())
-        return sorted(found, key=lambda f: (order.index(f.kind), f.field, -1 if f.step is None else f.step))
+        findings = (finding for finding, _ in self._by_key.values())
+        return sorted(findings, key=lambda f: (order.index(f.kind), f.field, -1 if f.step is None else f.step))
 
 
 def _key(finding: Finding) -> tuple[str, str, int | None]:

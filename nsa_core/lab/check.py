@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..audit import oracle
-from ..batch import ReplayBatch
-from ..config import ForwardMode, NSAConfig
-from ..metadata import NSAMetadata
+from ..audit.captured_set import CapturedSet
+from ..audit.compare import compare, expected_of, needed_shapes
+from ..audit.report import table
+from ..config import NSAConfig, require_int
 from ..multistep import MultiStepBackend
 from ..strategies import StrategyInfo, strategies
 from .trace import TraceEngine, TraceStep, names
 
-_CONSTANT = ("cu_seqlens_q", "nsa_cu_seqlens_q", "flashmla_metadata.")
 _POISON = -7777
 _ITERATION_S = 0.5  # slower than any engine, so that a few hundred steps see full batches
 
@@ -41,56 +40,36 @@ def check(
 
     Tails are poisoned once, at capture: what a later replay leaves stale is what an engine would leave stale.
     """
+    require_int("steps", steps, 1)
     engine = TraceEngine(trace, config, max_batch=max_batch, device=device, iteration_s=_ITERATION_S)
-    backend = MultiStepBackend(config, engine.req_to_token, num_steps, info.name)
-    result = Result(info)
+    backend, result = MultiStepBackend(config, engine.req_to_token, num_steps, info.name), Result(info)
     for at in _first(engine, steps):
-        before = _prepare(backend, at.batch, at.mode)
+        sets = _captured(backend, at)
+        before = [captured.snapshot() for captured in sets]
+        cells = expected_of(sets, engine.req_to_token, at.batch, at.mode, num_steps)
         backend.replay(at.batch, at.mode)
-        result.faults += [
-            f"replay {result.replays}, {fault}" for fault in _faults(backend, at, info.contract, before)
-        ]
+        room = needed_shapes(
+            config, sets[0].tensors["page_table_1"].shape[0], at.batch.bs, engine.req_to_token.shape[1]
+        )
+        for fault in compare(sets, cells, before, info.contract, room):
+            result.faults.append(f"replay {result.replays}, {at.mode.value}, step {fault.step}: {fault.message}")
         result.replays += 1
         result.requests += at.batch.bs
         result.longest = max(result.longest, int(at.batch.seq_lens.max()))
     return result
 
 
-def _prepare(backend: MultiStepBackend, batch: ReplayBatch, mode: ForwardMode) -> list[dict[str, torch.Tensor]]:
+def _captured(backend: MultiStepBackend, at: TraceStep) -> list[CapturedSet]:
+    """The sets that serve a trace step, each once; poisoned when they are captured."""
     try:
-        sets = backend.sets(batch.bs, mode)
+        sets, is_new = backend.sets(at.batch.bs, at.mode), False
     except KeyError:
-        sets = backend.capture(batch.bs, mode)
-        for captured in sets:
-            poison(captured)
-    return [{name: tensor.clone() for name, tensor in captured.tensors().items()} for captured in sets]
-
-
-def poison(captured: NSAMetadata) -> None:
-    """Fill every cell a replay may write, so that what it leaves is seen. Leading zeros and constants stay."""
-    for name, tensor in captured.tensors().items():
-        if not name.startswith(_CONSTANT):
-            (tensor[1:] if "cu_seqlens" in name else tensor).fill_(_POISON)
-
-
-def _faults(
-    backend: MultiStepBackend, at: TraceStep, contract: str, before: list[dict[str, torch.Tensor]]
-) -> list[str]:
-    faults = []
-    for step, captured in enumerate(backend.sets(at.batch.bs, at.mode)):
-        cells = oracle.expected(
-            backend.config,
-            backend.req_to_token,
-            at.batch,
-            at.mode,
-            captured,
-            contract=contract,
-            step=step,
-            num_steps=len(backend),
-        )
-        kept = before[step] if contract == "exact" else None
-        faults += [f"{at.mode.value}, step {step}: {f}" for f in oracle.differences(captured, cells, kept)]
-    return faults
+        sets, is_new = backend.capture(at.batch.bs, at.mode), True
+    distinct = {id(captured): step for step, captured in reversed(list(enumerate(sets)))}
+    captured = [CapturedSet(step, sets[step], backend.config) for step in sorted(distinct.values())]
+    for each in captured if is_new else ():
+        each.poison(_POISON)
+    return captured
 
 
 def _first(engine: Iterable[TraceStep], steps: int) -> Iterator[TraceStep]:
@@ -108,62 +87,68 @@ def _progress(counted: range) -> Iterable[int]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, default=300, help="consecutive trace steps (default %(default)s)")
-    parser.add_argument("--draft-steps", type=int, default=3, help="N captured draft steps (default %(default)s)")
-    parser.add_argument("--strategy", action="append", help="only this one; may be repeated")
-    parser.add_argument("--trace", choices=names(), action="append", help="only this trace; may be repeated")
+    parser.description = "Replay consecutive steps of recorded traffic through every strategy; compare every cell."
+    parser.epilog = "example: python -m nsa_core check --trace-steps 50 --strategy copy --trace azure"
     parser.add_argument(
-        "--width",
-        type=int,
-        help="table columns; longer requests are left out "
-        "(default: 131072 on a GPU, 8192 on a CPU, 2048 where kernels are interpreted)",
+        "--trace-steps", type=int, default=300, metavar="N", help="consecutive trace steps (default %(default)s)"
     )
-    parser.add_argument("--max-batch", type=int, default=8, help="requests at once (default %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--steps", type=int, default=3, metavar="N", help="captured draft steps (default %(default)s)"
+    )
+    parser.add_argument("--strategy", action="append", metavar="NAME", help="only this one; may be repeated")
+    parser.add_argument("--trace", choices=names(), action="append", help="only this trace; may be repeated")
+    width = "table columns; longer requests are left out (default: 131072 on a GPU, 8192 on a CPU, 2048 interpreted)"
+    parser.add_argument("--width", type=int, metavar="W", help=width)
+    parser.add_argument(
+        "--max-batch", type=int, default=8, metavar="BS", help="requests at once (default %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
+    """Exit status 1 when a cell differs, 2 when nothing was compared or a strategy asked for cannot run here."""
     known = strategies(args.device)
     unknown = set(args.strategy or ()) - set(known)
     if unknown:
-        print(f"no strategy named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-        return 2
+        raise ValueError(f"no strategy named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     chosen = [known[name] for name in args.strategy or known]
     rows = [(trace, _run(args, trace, info)) for info in chosen if info.available for trace in args.trace or names()]
-    _print_table(rows)
-    for info in chosen:
-        if not info.available:
-            print(f"{info.name} was not run: {info.reason}")
-    return 1 if any(result.faults for _, result in rows) else 0
+    _print_results(rows)
+    _print_reasons([info for info in chosen if not info.available])
+    if any(result.faults for _, result in rows):
+        return 1
+    return 0 if rows and (args.strategy is None or all(info.available for info in chosen)) else 2
 
 
 def _run(args: argparse.Namespace, trace: str, info: StrategyInfo) -> Result:
-    width = args.width or _default_width(args.device, info)
+    width = _default_width(args.device, info) if args.width is None else args.width
     sms = 132 if torch.device(args.device).type == "cuda" else 12  # an interpreted kernel pays for every SM
     config = NSAConfig(max_context_len=width, flashmla_num_sm_parts=sms // 2, paged_mqa_num_sms=sms)
-    return check(
-        trace,
-        config,
-        info,
-        steps=args.steps,
-        num_steps=args.draft_steps,
-        max_batch=args.max_batch,
-        device=args.device,
-    )
+    sizes = {"steps": args.trace_steps, "num_steps": args.steps, "max_batch": args.max_batch}
+    return check(trace, config, info, **sizes, device=args.device)
 
 
 def _default_width(device: str, info: StrategyInfo) -> int:
     if torch.device(device).type == "cuda":
         return 131072
-    return 2048 if "Triton" in info.needs else 8192
+    return 2048 if info.needs_triton else 8192
 
 
-def _print_table(rows: list[tuple[str, Result]]) -> None:
-    head = ("strategy", "contract", "trace", "replays", "requests", "longest", "against the oracle")
-    lines = [head] + [
+def _print_results(rows: list[tuple[str, Result]]) -> None:
+    header = ("strategy", "contract", "trace", "replays", "requests", "longest", "against the oracle")
+    lines = [
         (r.info.name, r.info.contract, trace, str(r.replays), str(r.requests), str(r.longest), r.verdict)
         for trace, r in rows
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)] + [0]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print("\n".join(table(header, lines)))
+
+
+def _print_reasons(unavailable: list[StrategyInfo]) -> None:
+    """One line per reason, with the strategies it keeps from running."""
+    by_reason: dict[str | None, list[str]] = {}
+    for info in unavailable:
+        by_reason.setdefault(info.reason, []).append(info.name)
+    for reason, strategy_names in by_reason.items():
+        print(f"not run: {', '.join(strategy_names)}: {reason}")

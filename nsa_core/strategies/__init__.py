@@ -13,21 +13,9 @@ from .fused import Fused
 from .graph import Graph
 from .shared import Shared, SharedFused, SharedGraph
 
-_STRATEGIES = (
-    Eager,
-    Copy,
-    Foreach,
-    Batched,
-    BatchedEach,
-    BatchedStrided,
-    BatchedSteps,
-    Fused,
-    Graph,
-    Shared,
-    SharedFused,
-    SharedGraph,
-)
-REGISTRY: dict[str, type[Strategy]] = {cls.name: cls for cls in _STRATEGIES}
+_COPYING = (Eager, Copy, Foreach, Batched, BatchedEach, BatchedStrided, BatchedSteps)
+_PAST_COPYING = (Fused, Graph, Shared, SharedFused, SharedGraph)
+REGISTRY: dict[str, type[Strategy]] = {cls.name: cls for cls in _COPYING + _PAST_COPYING}
 
 
 @dataclass(frozen=True)
@@ -38,6 +26,7 @@ class StrategyInfo:
     standing: str
     contract: str
     needs: str
+    needs_triton: bool
     available: bool
     reason: str | None
 
@@ -50,7 +39,7 @@ def strategies(device: str | torch.device | None = None) -> dict[str, StrategyIn
 
 def strategy_class(name: str, device: torch.device) -> type[Strategy]:
     """The class behind a name. ValueError: no such strategy; RuntimeError: it cannot run on `device`."""
-    if name not in REGISTRY:
+    if not isinstance(name, str) or name not in REGISTRY:
         raise ValueError(f"strategy {name!r} is not known; choose one of {', '.join(REGISTRY)}")
     reason = REGISTRY[name].missing(device)
     if reason is not None:
@@ -60,4 +49,6 @@ def strategy_class(name: str, device: torch.device) -> type[Strategy]:
 
 def _info(cls: type[Strategy], device: torch.device) -> StrategyInfo:
     reason = cls.missing(device)
-    return StrategyInfo(cls.name, cls.standing, cls.contract, cls.needs, reason is None, reason)
+    interpreted = "" if cls.needs_cuda else ", or TRITON_INTERPRET=1"
+    needs = f"Triton and an NVIDIA GPU{interpreted}" if cls.needs_triton else "torch"
+    return StrategyInfo(cls.name, cls.standing, cls.contract, needs, cls.needs_triton, reason is None, reason)

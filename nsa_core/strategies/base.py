@@ -1,15 +1,19 @@
-"""The life of a strategy in four verbs: missing, allocate, bind (the constructor), replay."""
+"""The life of a strategy: missing, allocate, bind (the constructor), replay, and launch inside a caller's graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from ..batch import Extent, ReplayBatch, extent
+from ..batch import Extent, ReplayBatch
 from ..config import ForwardMode, NSAConfig
 from ..metadata import NSAMetadata, PrecomputedMetadata, allocate
 from ..plan import CopyPlan, copy_plan
 from ..precompute import compute
+
+
+class Refused(ValueError):
+    """A strategy declines a configuration; the message says why and what to use instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +39,41 @@ NO_STEPS = range(0)
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What a strategy is bound to: the captured sets of one mode and batch size."""
+    """What a strategy is bound to: the captured sets of one mode and batch size.
+
+    width: columns of the narrowest table on the way from `req_to_token` to any step.
+    inputs: the tensors a recorded strategy is to read; None: it brings its own.
+    """
 
     config: NSAConfig
     req_to_token: torch.Tensor
     mode: ForwardMode
     bs: int
     sets: list[NSAMetadata]
-    inputs: ReplayBatch | None = None  # the tensors a recorded strategy is to read; None: it brings its own
+    inputs: ReplayBatch | None = None
+    width: int = field(init=False)
 
-    @property
-    def width(self) -> int:
-        """Columns of the narrowest table on the way from `req_to_token` to any step."""
-        return min(self.req_to_token.shape[1], *(s.page_table_1.shape[1] for s in self.sets))
+    def __post_init__(self) -> None:
+        tables = [self.req_to_token, *(s.page_table_1 for s in self.sets)]
+        object.__setattr__(self, "width", min(table.shape[1] for table in tables))
 
 
 class Strategy:
-    """One way to refresh captured sets, bound to the sets of one mode and batch size."""
+    """One way to refresh captured sets, bound to the sets of one mode and batch size.
+
+    capture_safe: no host value of the batch enters a replay, so it may be recorded in a CUDA graph.
+    records_inputs: a replay reads `inputs`, the tensors recorded at capture, and copies others into them first.
+    torn: steps that a failed replay left behind: each may hold the batch before or mix two. It is set when writing
+        begins, so a replay that fails earlier leaves it, and the buffers, as they were.
+    """
 
     name: str
     standing: str
     contract = "exact"
-    needs = "torch"
-    capture_safe = False  # whether a replay may be recorded in a CUDA graph: no host value of the batch enters it
+    needs_triton = False
+    needs_cuda = False
+    capture_safe = False
+    records_inputs = False
 
     @classmethod
     def missing(cls, device: torch.device) -> str | None:
@@ -72,28 +88,36 @@ class Strategy:
         return [allocate(config, req_to_token, bs, mode) for _ in range(num_steps)]
 
     def __init__(self, captured: Captured) -> None:
-        self.captured = captured
-        # Steps that a failed replay left behind: each may hold the batch before or mix two.
-        # Set when writing begins, so a replay that fails earlier leaves it, and the buffers, as they were.
-        self.torn = NO_STEPS
+        self.captured, self.inputs = captured, None
+        self.torn, self.every_step = NO_STEPS, range(len(captured.sets))
 
-    def repeat(self, batch: ReplayBatch) -> Callable[[], object] | None:
-        """The same replay again, for tensors whose contents may have changed; None where the host must look at them."""
-        return None
+    def require(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Raise ValueError for input tensors, `ReplayBatch.read_in`, that this strategy cannot read as they are."""
 
-    def replay(self, batch: ReplayBatch) -> ReplayReport:
-        """Refresh every set for a validated batch."""
+    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+        """Refresh every set for a validated batch. used: its extent; None for a strategy that is capture_safe."""
         raise NotImplementedError(f"{type(self).__name__}.replay")
+
+    def launch(self, batch: ReplayBatch) -> None:
+        """The refresh as one launch that a CUDA graph can record."""
+        raise RuntimeError(
+            f"strategy {self.name!r} needs lengths on the host, which a CUDA graph would freeze; "
+            "refresh() needs 'fused' or 'graph'"
+        )
+
+    def reads(self, batch: ReplayBatch) -> bool:
+        """Whether a recorded launch reads this very batch's tensors."""
+        return False
 
 
 class PlanStrategy(Strategy):
     """Precompute once, then execute the copy plan of every step. A subclass says how."""
 
-    def replay(self, batch: ReplayBatch) -> ReplayReport:
-        used = self._extent(batch)
-        values = self._compute(batch, used, range(len(self.captured.sets)))
+    @torch.inference_mode()  # no gradient is ever wanted, and every operation costs the host less without the bookkeeping
+    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+        values = self._compute(batch, used, self.every_step)
         plans = [copy_plan(s, v, self.captured.mode) for s, v in zip(self.captured.sets, values, strict=True)]
-        self.torn = range(len(self.captured.sets))
+        self.torn = self.every_step
         paths = self.execute(plans)
         self.torn = NO_STEPS
         return ReplayReport(self.name, used.rows, used.columns, used.host_reads, paths)
@@ -108,10 +132,6 @@ class PlanStrategy(Strategy):
         for dst, src in plan:
             dst.copy_(src)
         self.torn = range(step + 1, len(self.captured.sets))
-
-    def _extent(self, batch: ReplayBatch) -> Extent:
-        c = self.captured
-        return extent(c.config, batch, c.mode, c.width, len(c.sets))
 
     def _compute(self, batch: ReplayBatch, used: Extent, steps: Sequence[int]) -> list[PrecomputedMetadata]:
         c = self.captured

@@ -1,13 +1,14 @@
 """Precompute once, then copy with Triton: the optimisation of December 2025 that was reverted, and its relatives."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 
 from .. import kernels
+from ..metadata import overlap
 from ..plan import CopyPlan
 from .base import Captured, PlanStrategy
 
@@ -50,29 +51,16 @@ def describe(dst: torch.Tensor, src: torch.Tensor) -> CopyDescriptor:
         raise ValueError(
             f"source {list(src.shape)} on {src.device} does not fit destination {list(dst.shape)} on {dst.device}"
         )
-    if _overlap(src, dst):
+    if overlap(src, dst):
         raise ValueError(f"source and destination {list(dst.shape)} overlap in memory; a parallel copy would race")
     return CopyDescriptor(src, dst, src.numel(), src.shape[-1], src.stride(0), dst.stride(0))
-
-
-def _overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
-    (a_first, a_end), (b_first, b_end) = _span(a), _span(b)
-    return a_first < b_end and b_first < a_end
-
-
-def _span(tensor: torch.Tensor) -> tuple[int, int]:
-    """First byte and end of the memory between a tensor's first and last element."""
-    if tensor.numel() == 0:
-        return 0, 0
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 class _TritonCopies(PlanStrategy):
     """Describes every pair, hands the kernels what they can take and `.copy_()` the rest; counts both."""
 
     standing = "reverted: kept as a reference, never chosen for the user"
-    needs = "Triton and an NVIDIA GPU, or TRITON_INTERPRET=1"
+    needs_triton = True
 
     @classmethod
     def missing(cls, device: torch.device) -> str | None:
@@ -89,7 +77,7 @@ class _TritonCopies(PlanStrategy):
         for group in self.groups(plans):
             described = [describe(dst, src) for dst, src in group]
             taken = [d for d in described if d.size and self.takes(d)]
-            paths["launch"] += self.launch(taken) if taken else 0
+            paths["launch"] += self.copy(taken) if taken else 0
             paths["triton"] += len(taken)
             for d in described:
                 if d.size and not self.takes(d):
@@ -105,9 +93,9 @@ class _TritonCopies(PlanStrategy):
         """Whether the kernel takes a pair: contiguous on both sides, which a page-table slice `[:, :L]` is not."""
         return descriptor.contiguous
 
-    def launch(self, taken: list[CopyDescriptor]) -> int:
+    def copy(self, taken: list[CopyDescriptor]) -> int:
         """Copy; returns the number of launches."""
-        raise NotImplementedError(f"{type(self).__name__}.launch")
+        raise NotImplementedError(f"{type(self).__name__}.copy")
 
     def _blocks(self, taken: Sequence[CopyDescriptor]) -> int:
         return -(-max(d.size for d in taken) // self._kernels.BLOCK)
@@ -118,7 +106,7 @@ class BatchedEach(_TritonCopies):
 
     name = "batched-each"
 
-    def launch(self, taken: list[CopyDescriptor]) -> int:
+    def copy(self, taken: list[CopyDescriptor]) -> int:
         for d in taken:
             self._kernels.copy_one[(self._blocks([d]),)](d.src, d.dst, d.size, BLOCK=self._kernels.BLOCK)
         return len(taken)
@@ -129,20 +117,19 @@ class Batched(_TritonCopies):
 
     name = "batched"
 
-    def launch(self, taken: list[CopyDescriptor]) -> int:
+    def copy(self, taken: list[CopyDescriptor]) -> int:
         most = self._kernels.MOST_COPIES
-        for eight in _eights(taken, most):
-            unused = [eight[0]] * (most - len(eight))  # a pointer argument must hold something; size 0 copies nothing
-            sources = [d.src for d in chain(eight, unused)]
-            destinations = [d.dst for d in chain(eight, unused)]
-            sizes = [d.size for d in eight] + [0] * len(unused)
-            grid = (self._blocks(eight), len(eight))
+        for at in range(0, len(taken), most):
+            copies = taken[at : at + most]
+            unused = [copies[0]] * (
+                most - len(copies)
+            )  # a pointer argument must hold something; size 0 copies nothing
+            sources = [d.src for d in chain(copies, unused)]
+            destinations = [d.dst for d in chain(copies, unused)]
+            sizes = [d.size for d in copies] + [0] * len(unused)
+            grid = (self._blocks(copies), len(copies))
             self._kernels.copy_up_to_8[grid](*sources, *destinations, *sizes, BLOCK=self._kernels.BLOCK)
         return -(-len(taken) // most)
-
-
-def _eights(taken: list[CopyDescriptor], most: int) -> Iterator[list[CopyDescriptor]]:
-    return (taken[at : at + most] for at in range(0, len(taken), most))
 
 
 class BatchedStrided(_TritonCopies):
@@ -153,7 +140,7 @@ class BatchedStrided(_TritonCopies):
     def takes(self, descriptor: CopyDescriptor) -> bool:
         return True
 
-    def launch(self, taken: list[CopyDescriptor]) -> int:
+    def copy(self, taken: list[CopyDescriptor]) -> int:
         device = taken[0].dst.device
         # from pinned memory, because a copy to a GPU from any other waits for everything before it
         table = torch.tensor([d.row() for d in taken], pin_memory=device.type == "cuda").to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Precompute once, then one `.copy_()` per field and step: what the December 2025 decision kept."""
+"""Precompute once, then one `.copy_()` per field and step: what the decision of December 2025 kept."""
 
 from ..plan import CopyPlan
 from .base import PlanStrategy
@@ -6,7 +6,7 @@ from .base import PlanStrategy
 
 class Copy(PlanStrategy):
     name = "copy"
-    standing = "default: kept by the record's decision"
+    standing = "default: kept by the decision of December 2025"
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
         for step, plan in enumerate(plans):

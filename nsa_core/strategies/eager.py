@@ -1,6 +1,8 @@
-"""Every step computes everything, as the code did before the record."""
+"""Every step computes everything, as the code did before the decision."""
 
-from ..batch import ReplayBatch
+import torch
+
+from ..batch import Extent, ReplayBatch
 from ..plan import copy_plan
 from .base import NO_STEPS, PlanStrategy, ReplayReport
 
@@ -9,8 +11,9 @@ class Eager(PlanStrategy):
     name = "eager"
     standing = "baseline: what precomputing replaced"
 
-    def replay(self, batch: ReplayBatch) -> ReplayReport:
-        copies, used = 0, self._extent(batch)
+    @torch.inference_mode()
+    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+        copies = 0
         for step, captured in enumerate(self.captured.sets):
             plan = copy_plan(captured, self._compute(batch, used, [step])[0], self.captured.mode)
             self._copy_step(step, plan)

@@ -8,7 +8,7 @@ from .base import PlanStrategy
 
 class Foreach(PlanStrategy):
     name = "foreach"
-    standing = "alternative the record did not try"
+    standing = "alternative that was not tried in 2025"
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
         pairs = [pair for plan in plans for pair in plan]

@@ -3,9 +3,9 @@
 import torch
 
 from ..config import ForwardMode, NSAConfig
-from ..metadata import NSAMetadata, allocate
+from ..metadata import CONSTANTS, NSAMetadata, allocate
 from ..plan import CopyPlan
-from .base import Captured
+from .base import Captured, Refused
 from .copy import Copy
 from .fused import Fused
 from .graph import Graph
@@ -18,7 +18,7 @@ class _OneSet:
     and what follows from them differ from step to step, so each step keeps its own.
     """
 
-    standing = "new: past the record"
+    standing = "new: past the copies"
 
     @classmethod
     def allocate(
@@ -57,7 +57,7 @@ def _require_shared(captured: Captured) -> None:
         own = offset and name not in ("page_table_1", "real_page_table")
         if steps != (len(captured.sets) if own else 1):
             wanted = f"one per step, since step_offset is {offset}" if own else "one for all steps"
-            raise ValueError(
+            raise Refused(
                 f"{name}: {steps} different buffers for {len(captured.sets)} steps; sharing needs "
                 f"{wanted}. Adopt such objects, or use a strategy that does not share"
             )
@@ -65,5 +65,5 @@ def _require_shared(captured: Captured) -> None:
 
 def _distinct(sets: list[NSAMetadata]) -> dict[str, int]:
     """How many different buffers the steps have of each field a replay writes."""
-    written = [n for n in sets[0].tensors() if not n.endswith("_q") and not n.startswith("flashmla")]
+    written = [n for n in sets[0].tensors() if n not in CONSTANTS and not n.startswith("flashmla")]
     return {name: len({s.tensors()[name].data_ptr() for s in sets}) for name in written}

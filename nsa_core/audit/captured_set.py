@@ -1,11 +1,14 @@
-"""Captured sets as an audit holds them: their cells by name, what stood around them, and where they were at capture."""
+"""Captured sets under comparison: their cells by name, where they were at capture, and what stands around them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from ..adopt import engine_attribute
 from ..config import NSAConfig
+from ..metadata import CONSTANTS, LEADING_ZERO
+from .oracle import PAGED_MQA, PARTS, SPLITS
 
 VECTORS = (
     "cache_seqlens_int32",
@@ -15,10 +18,6 @@ VECTORS = (
     "nsa_cu_seqlens_k",
 )
 TABLES = ("page_table_1", "real_page_table")
-ARANGES = ("cu_seqlens_q", "nsa_cu_seqlens_q")
-PARTS, SPLITS = "flashmla_metadata.flashmla_metadata", "flashmla_metadata.num_splits"
-PAGED_MQA = "paged_mqa_schedule_metadata"
-LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", SPLITS)
 
 _AROUND = 1 << 16  # cells watched before and behind the captured ones of a storage
 
@@ -39,15 +38,15 @@ class Place:
         return Place(tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, storage)
 
 
-class Held:
-    """One captured set: the tensors it had when the audit began, and the object that a refresh may have rebound."""
+class CapturedSet:
+    """One step's set: the tensors it had when the comparison began, and the object that a refresh may have rebound."""
 
     def __init__(self, step: int, source: object, config: NSAConfig) -> None:
         self.step, self.source, self.config = step, source, config
         self.tensors = {name: _tensor(name, value) for name, value in _named(source, config)}
         self.places = {name: Place.of(tensor) for name, tensor in self.tensors.items()}
-        constants = ARANGES if config.flashmla_dense else (*ARANGES, PARTS, SPLITS)
-        self.constants = {name: self.tensors[name].clone() for name in constants if name in self.tensors}
+        fixed = CONSTANTS if config.flashmla_dense else (*CONSTANTS, PARTS, SPLITS)
+        self.constants = {name: self.tensors[name].clone() for name in fixed if name in self.tensors}
 
     def now(self) -> dict[str, torch.Tensor]:
         """The tensors the object has at this moment."""
@@ -57,41 +56,41 @@ class Held:
         """The fields a refresh writes."""
         return {name: tensor for name, tensor in self.tensors.items() if name not in self.constants}
 
-    def poison(self, value: int) -> None:
-        """As after capture, except that every cell a refresh has to write holds `value`."""
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """What the fields that a refresh writes hold now."""
+        return {name: tensor.clone() for name, tensor in self.written().items()}
+
+    def poison(self, value: int) -> dict[str, torch.Tensor]:
+        """As after capture, except that every cell a refresh has to write holds `value`; returns what fields hold."""
         for name, tensor in self.written().items():
             (tensor[1:] if name in LEADING_ZERO else tensor).fill_(value)
         for name in LEADING_ZERO:
-            if name in self.tensors and name not in self.constants:
+            if name in self.written():
                 self.tensors[name][:1].zero_()
         for name, value_at_capture in self.constants.items():
             self.tensors[name].copy_(value_at_capture)
+        return {name: tensor.new_full((), value).expand(tensor.shape) for name, tensor in self.written().items()}
 
 
 def _named(source: object, config: NSAConfig) -> Iterator[tuple[str, object]]:
     """What a set holds under each name that this config makes it need; query-side constants may be missing."""
     for name in (*VECTORS, *TABLES):
-        yield name, _attribute(source, name)
-    for name in ARANGES:
-        if _attribute(source, name) is not None:
-            yield name, _attribute(source, name)
+        yield name, engine_attribute(source, name)
+    for name in CONSTANTS:
+        if engine_attribute(source, name) is not None:
+            yield name, engine_attribute(source, name)
     if config.flashmla_num_sm_parts is not None:
-        schedule = _attribute(source, "flashmla_metadata")
+        schedule = engine_attribute(source, "flashmla_metadata")
         for name in (PARTS, SPLITS):
             yield name, getattr(schedule, name.partition(".")[2], None)
     if config.paged_mqa_num_sms is not None:
-        yield PAGED_MQA, _attribute(source, PAGED_MQA)
+        yield PAGED_MQA, engineengine_attribute(source, PAGED_MQA)
 
 
 def sms_of_schedule(source: object) -> int | None:
     """num_sms of the paged-MQA schedule a captured set has, whatever its config says."""
-    schedule = _attribute(source, PAGED_MQA)
+    schedule = engine_attribute(source, PAGED_MQA)
     return schedule.shape[0] - 1 if isinstance(schedule, torch.Tensor) and schedule.shape[0] > 1 else None
-
-
-def _attribute(source: object, name: str) -> object:
-    spellings = (name, name.replace("nsa_", "dsa_", 1))
-    return next((getattr(source, s) for s in spellings if getattr(source, s, None) is not None), None)
 
 
 def _tensor(name: str, value: object) -> torch.Tensor:
@@ -138,12 +137,12 @@ class Surroundings:
         return [(name, step, at - owner.storage_offset(), int(self.cells[at - self.begin]))]
 
 
-def surroundings(sets: Sequence[Held]) -> list[Surroundings]:
+def surroundings(sets: Sequence[CapturedSet]) -> list[Surroundings]:
     """One per storage that holds more than captured cells."""
     storages: dict[int, list[tuple[str, int, torch.Tensor]]] = {}
-    for held in sets:
-        for name, tensor in held.tensors.items():
-            storages.setdefault(tensor.untyped_storage().data_ptr(), []).append((name, held.step, tensor))
+    for captured in sets:
+        for name, tensor in captured.tensors.items():
+            storages.setdefault(tensor.untyped_storage().data_ptr(), []).append((name, captured.step, tensor))
     return [Surroundings(tensors) for tensors in storages.values() if not any(_fills(t) for _, _, t in tensors)]
 
 

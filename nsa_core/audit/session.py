@@ -1,0 +1,137 @@
+"""An audit at work: the captured sets, and one refresh after the other put to every check."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from ..batch import ReplayBatch
+from ..config import ForwardMode, NSAConfig
+from . import compare
+from .captured_set import CapturedSet, sms_of_schedule, surroundings
+from .cases import Case, Limits
+from .report import Finding
+
+Refresh = Callable[[ReplayBatch], object]
+
+POISONS = (-0x5A5A5A5B, -0x21212122)  # no valid cell is negative; two, so that a constant fill cannot pass for both
+
+
+class Session:
+    """Captured sets under audit. Everything in them is overwritten; what lies around them is restored by `close`."""
+
+    def __init__(
+        self,
+        refresh: Refresh,
+        captured_sets: Sequence[object],
+        config: NSAConfig,
+        req_to_token: torch.Tensor,
+        mode: ForwardMode,
+        bs: int | None,
+        contract: str,
+        between: Callable[[], object] | None,
+    ) -> None:
+        if config.paged_mqa_num_sms is None:  # a set that has the schedule is read by someone, asked for or not
+            config = replace(config, paged_mqa_num_sms=sms_of_schedule(captured_sets[0]))
+        self.refresh, self.config, self.req_to_token, self.mode = refresh, config, req_to_token, mode
+        self.contract, self.between, self.num_steps = contract, between, len(captured_sets)
+        distinct = {id(source): (step, source) for step, source in reversed(list(enumerate(captured_sets)))}
+        by_step = sorted(distinct.values(), key=lambda pair: pair[0])
+        self.sets = [CapturedSet(step, source, config) for step, source in by_step]
+        self.bs = self.sets[0].tensors["cache_seqlens_int32"].shape[0] if bs is None else bs
+        self.rows = self.bs * config.rows_per_request(mode)
+        self.room = compare.needed_shapes(config, self.rows, self.bs, req_to_token.shape[1])
+        self.around = surroundings(self.sets)
+        self.batches_compared, self._previous, self._table = 0, None, req_to_token.clone()
+
+    def close(self) -> None:
+        for place in self.around:
+            place.restore()
+
+    def too_small(self) -> list[Finding]:
+        return [finding for captured in self.sets for finding in compare.too_small(captured, self.room)]
+
+    def at_capture(self, batches: Sequence[ReplayBatch]) -> list[Finding]:
+        """Faults that stand before the first refresh, in the sets or with the batches to come."""
+        constants = [compare.constant_cells(captured, self.rows) for captured in self.sets]
+        blank = [{name: torch.full_like(t, POISONS[0]) for name, t in c.constants.items()} for c in self.sets]
+        findings = list(compare.promised_cells(self.sets, constants, blank, self.contract))
+        for captured in self.sets:
+            findings += compare.fixed_cells(captured)
+            for batch in (None, *batches):
+                findings += compare.aliases(captured, batch, self.req_to_token)
+        return findings
+
+    def at_end(self) -> list[Finding]:
+        """Whether `req_to_token` is what it was."""
+        rows = (self.req_to_token != self._table).any(1).nonzero().flatten().tolist()
+        message = f"the refresh wrote to rows {rows} of req_to_token"
+        return [Finding("input changed", "req_to_token", None, message)] if rows else []
+
+    def limits(self) -> Limits:
+        """What the narrowest table on the way admits."""
+        widths = [self.req_to_token.shape[1]]
+        for captured in self.sets:
+            widths.append(captured.tensors["page_table_1"].shape[1])
+            widths.append(captured.tensors["real_page_table"].shape[1] * self.config.page_size)
+        longest = min(widths) - self.config.length_growth(self.mode, self.num_steps - 1)
+        if longest < 1:
+            raise ValueError(
+                f"req_to_token has {widths[0]} columns, the narrowest table {min(widths)}: no room for one token "
+                f"in {self.mode.name}; widen them"
+            )
+        return Limits(self.config, self.mode, self.bs, self.req_to_token.shape[0], longest)
+
+    def observe(self, case: Case, poison: int, *, after_error: bool = False) -> list[Finding]:
+        """Poison, refresh, compare. After an error the cells stay as the failed refresh left them."""
+        batch = case.batch(self.req_to_token.device, self._previous)
+        with self._slots(case):
+            findings = self._refresh(case, batch, poison, after_error)
+        for captured in self.sets:
+            findings += compare.aliases(captured, batch, self.req_to_token)
+        findings += _changed_inputs(case, batch)
+        self.batches_compared, self._previous = self.batches_compared + 1, batch
+        shown = replace(case, in_place=False, given=None).batch(torch.device("cpu"))
+        return [replace(finding, batch=shown) for finding in findings]
+
+    def _refresh(self, case: Case, batch: ReplayBatch, poison: int, after_error: bool) -> list[Finding]:
+        # Expected before the refresh, which may spoil what it reads.
+        cells = compare.expected_of(self.sets, self.req_to_token, batch, self.mode, self.num_steps)
+        before = [c.snapshot() for c in self.sets] if after_error else self.poison(poison)
+        if self.between is not None:
+            self.between()
+        for place in self.around:
+            place.poison(poison)
+        try:
+            self.refresh(batch)
+        except Exception as error:  # whatever an engine raises is what the audit is about
+            refusal = case.strided and isinstance(error, (TypeError, ValueError))
+            return [] if refusal else [Finding("raised", "", None, f"{type(error).__name__}: {error}")]
+        findings = compare.compare(self.sets, cells, before, self.contract, self.room)
+        return findings + list(compare.around(self.around, poison))
+
+    def poison(self, value: int) -> list[dict[str, torch.Tensor]]:
+        return [captured.poison(value) for captured in self.sets]
+
+    @contextmanager
+    def _slots(self, case: Case) -> Iterator[None]:
+        """With `moved_slots`, the contents of the requests' rows of `req_to_token` change places for a while."""
+        rows = torch.tensor(sorted(set(case.rows)), device=self.req_to_token.device)
+        kept = self.req_to_token[rows] if case.moved_slots else None
+        if kept is not None:
+            self.req_to_token[rows] = kept.roll(1, 0)
+        try:
+            yield
+        finally:
+            if kept is not None:
+                self.req_to_token[rows] = kept
+
+
+def _changed_inputs(case: Case, batch: ReplayBatch) -> list[Finding]:
+    given = {"seq_lens": case.lengths, "req_pool_indices": case.rows, "accept_length": case.accepts}
+    return [
+        Finding("input changed", name, None, f"the refresh changed {name} from {list(values)} to {now}")
+        for name, values in given.items()
+        if values is not None and (now := getattr(batch, name).tolist()) != list(values)
+    ]
