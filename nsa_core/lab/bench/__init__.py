@@ -3,7 +3,7 @@
 from .cases import QUICK, Case, build, grid, select
 from .command import add_arguments, main
 from .recording import BrokenRecording, Recording, read
-from .report import compare, how_fast, table
+from .report import compare, table
 from .run import SECTIONS, Run
 from .stats import Spread, spread
 from .timer import Candidate, Timer, Timing, WrongResult
@@ -24,7 +24,6 @@ __all__ = [
     "build",
     "compare",
     "grid",
-    "how_fast",
     "main",
     "read",
     "select",

@@ -121,10 +121,6 @@ def _show(rows: Sequence[Row], cases) -> None:
     speeds = [{"copy": row["name"], "GB/s": row["gb_per_s"]} for row in rows if row.get("kind") == "bandwidth"]
     if speeds:
         print(f"\n{report.text(speeds)}")
-    ratios = report.how_fast(rows)
-    if ratios:
-        print(f"\n{report.text(ratios)}")
-        print(f"{sum(line['met'] for line in ratios)} of {len(ratios)} ratios are met")
 
 
 def _conclude(rows: Sequence[Row], failures: Sequence[str]) -> int:

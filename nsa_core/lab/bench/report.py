@@ -1,4 +1,4 @@
-"""Rows as tables: beside the floors, against a recording, and against what the fast strategies set out to reach."""
+"""Rows as tables: beside the floors, and against a recording."""
 
 from collections.abc import Iterable, Sequence
 
@@ -89,84 +89,6 @@ def compare(rows: Sequence[Row], recorded: Sequence[Row]) -> list[Row]:
                 }
             )
     return lines
-
-
-def how_fast(rows: Sequence[Row]) -> list[Row]:
-    """The ratios the strategies past the copies set out to reach, each with its limit, from one run's rows."""
-    rows = latest(rows)
-    lines = [
-        *_graph_lines(rows),
-        *_speed_up_lines(rows),
-        *_byte_lines(rows),
-        *_shared_lines(rows),
-        *_host_lines(rows),
-    ]
-    return [line | {"met": _met(line)} for line in lines if line["value"] is not None]
-
-
-_PAST_DECODE = ("target_verify", "draft_extend")
-_STEPS_CASES = ["decode-steps-1", "record-4", "record-8", "decode-steps-16"]
-_STEPS_CASES += [f"{mode}-steps-{n}" for mode in _PAST_DECODE for n in (1, 4, 8, 16)]
-
-
-def _graph_lines(rows: list[Row]) -> Iterable[Row]:
-    per_us = bandwidth(rows)
-    for case in _STEPS_CASES:
-        graph, floor = (
-            find(rows, case=case, kind="strategy", name="graph"),
-            find(rows, case=case, name=ONE_NODE_GRAPH),
-        )
-        if graph and floor and per_us:
-            least = max(floor["loop_us"], graph["bytes_generate"] / per_us)
-            yield _at_most(f"{case}: graph loop / max(one-node graph, bytes)", graph["loop_us"] / least, 1.25)
-            yield _at_most(f"{case}: graph host / one-node graph host", graph["host_us"] / floor["host_us"], 1.25)
-
-
-def _speed_up_lines(rows: list[Row]) -> Iterable[Row]:
-    for case, slower, least in (("record-4", "copy", 60), ("record-8", "copy", 60), ("record-4", "eager", 100)):
-        graph, other = (find(rows, case=case, kind="strategy", name=name) for name in ("graph", slower))
-        value = _quotient(other and other["loop_us"], graph and graph["loop_us"])
-        yield {"ratio": f"{case}: {slower} loop / graph loop", "value": value, "limit": least, "side": "at least"}
-
-
-def _byte_lines(rows: list[Row]) -> Iterable[Row]:
-    per_us = bandwidth(rows)
-    for case in ("decode", *_PAST_DECODE):
-        for name in ("fused", "graph"):
-            row = find(rows, case=f"bytes-64k-steps-8-{case}", kind="strategy", name=name)
-            least = row and per_us and row["bytes_generate"] / per_us
-            value = _quotient(row and row["device_us"], least)
-            yield _at_most(f"bytes-64k-steps-8-{case}: {name} device / bytes", value, 1.25)
-    one = find(rows, case="one-long-64k", kind="strategy", name="fused")
-    every = find(rows, case="bytes-64k-steps-8-decode", kind="strategy", name="fused")
-    if one and every:
-        used = one["bytes_generate"] / every["bytes_generate"]
-        name = f"one-long-64k: fused device / that of all long (it moves {used:.3f} of the bytes)"
-        yield _at_most(name, _quotient(one["device_us"], every["device_us"]), 0.5)
-
-
-def _shared_lines(rows: list[Row]) -> Iterable[Row]:
-    pairs = [(f"{mode}-steps-1", f"{mode}-steps-8") for mode in _PAST_DECODE]
-    for one, eight in [("decode-steps-1", "record-8"), *pairs]:
-        few, many = (find(rows, case=case, kind="strategy", name="shared+fused") for case in (one, eight))
-        for column in ("device_us", "captured_bytes"):
-            value = _quotient(many and many[column], few and few[column])
-            yield _at_most(f"{eight}: shared+fused {column} / that at 1 step", value, 1.1)
-
-
-def _host_lines(rows: list[Row]) -> Iterable[Row]:
-    for case in _STEPS_CASES:
-        fused, empty = find(rows, case=case, kind="strategy", name="fused"), find(rows, case=case, name=EMPTY_LAUNCH)
-        value = _quotient(fused and fused["host_us"], empty and empty["host_us"])
-        yield _at_most(f"{case}: fused host / empty Triton launch host", value, 2)
-
-
-def _at_most(name: str, value: float | None, limit: float) -> Row:
-    return {"ratio": name, "value": None if value is None else round(value, 3), "limit": limit, "side": "at most"}
-
-
-def _met(line: Row) -> bool:
-    return line["value"] <= line["limit"] if line["side"] == "at most" else line["value"] >= line["limit"]
 
 
 def _quotient(over: float | None, under: float | None) -> float | None:
