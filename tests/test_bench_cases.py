@@ -5,8 +5,8 @@ import torch
 from batches import DECODE, EXTEND, MODES, VERIFY
 
 import nsa_core as nsa
+from nsa_core.lab.bench.bytes_moved import BytesMoved, bytes_moved
 from nsa_core.lab.bench.cases import QUICK, Case, build, grid, select, token_table
-from nsa_core.lab.bench.traffic import Traffic, traffic
 from nsa_core.lab.bench.verify import POISON, Gate, poison
 
 GRID = grid()
@@ -167,7 +167,7 @@ def test_bytes_of_a_case_small_enough_to_count_by_hand():
     read = 2 * 8 * 2 + 2 * 100 * 4  # two int64 vectors, the slots
     tables, vectors = 2 * (100 + 2) * 4, (2 * 2 + 2 * 2) * 4  # slots and pages; four vectors of bs
     exact = tables + vectors
-    assert traffic(case, build(case, "cpu")) == Traffic(
+    assert bytes_moved(case, build(case, "cpu")) == BytesMoved(
         generate=read + 3 * exact, share=read + exact, copy=2 * exact + 6 * exact, recompute=12 * exact
     )
 
@@ -175,11 +175,11 @@ def test_bytes_of_a_case_small_enough_to_count_by_hand():
 def test_ragged_lengths_are_charged_what_they_use():
     even = Case("even", bs=4, lengths=1024)
     one = Case("one", bs=4, lengths="one long", longest=4096)
-    assert traffic(one, build(one, "cpu")).generate < 2 * traffic(even, build(even, "cpu")).generate
-    assert traffic(one, build(one, "cpu")).copy > 3 * traffic(even, build(even, "cpu")).copy
+    assert bytes_moved(one, build(one, "cpu")).generate < 2 * bytes_moved(even, build(even, "cpu")).generate
+    assert bytes_moved(one, build(one, "cpu")).copy > 3 * bytes_moved(even, build(even, "cpu")).copy
 
 
 def test_sharing_with_a_step_offset_still_writes_each_steps_lengths():
     plain, offset = (Case("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
-    tables_apart = traffic(offset, build(offset, "cpu")).share - traffic(plain, build(plain, "cpu")).share
+    tables_apart = bytes_moved(offset, build(offset, "cpu")).share - bytes_moved(plain, build(plain, "cpu")).share
     assert 3 * 8 * 4 <= tables_apart < 3 * 8 * 4 + 100

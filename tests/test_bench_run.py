@@ -11,10 +11,11 @@ import torch
 from bench_rows import AS_ON_AN_H200, recording
 
 import nsa_core as nsa
-from nsa_core.lab.bench import Run, compare, read, report, select, table
-from nsa_core.lab.bench.cases import Case
+from nsa_core.lab.bench import Run, beside_floors, compare, read, report, select
+from nsa_core.lab.bench.cases import Case, build
 from nsa_core.lab.bench.run import not_timed
 from nsa_core.strategies import REGISTRY
+from nsa_core.strategies.base import Captured, Refused
 from nsa_core.strategies.copy import Copy
 from nsa_core.strategies.foreach import Foreach
 
@@ -39,11 +40,18 @@ class Breaks(Copy):
         raise IndexError("bs 2 broke")
 
 
-class Refuses(Foreach):
-    name = "refuses"
+class Declines(Foreach):
+    name = "declines"
 
     def __init__(self, captured):
-        raise ValueError("page_size=64: strategy 'refuses' takes 1 only")
+        raise Refused("page_size=64: strategy 'declines' takes 1 only")
+
+
+class CannotBeBound(Foreach):
+    name = "cannot-be-bound"
+
+    def __init__(self, captured):
+        raise ValueError("bs 2 broke")
 
 
 def rows_of(monkeypatch, *classes, case=TINY, **options):
@@ -76,9 +84,26 @@ def test_a_strategy_that_raises_is_a_row_and_the_run_goes_on(monkeypatch):
 
 def test_a_strategy_that_declines_the_configuration_is_no_failure(monkeypatch):
     case = Case("whole replays only", bs=2, lengths=9, steps=2)
-    run, rows = rows_of(monkeypatch, Refuses, strategies=["copy", "refuses"], case=case)
-    assert of(rows, "refused", "refuses")[0]["reason"].startswith("page_size=64")
+    run, rows = rows_of(monkeypatch, Declines, strategies=["copy", "declines"], case=case)
+    assert of(rows, "refused", "declines")[0]["reason"].startswith("page_size=64")
     assert run.failures == []
+
+
+def test_a_constructor_that_fails_otherwise_is_a_failure(monkeypatch):
+    case = Case("whole replays only", bs=2, lengths=9, steps=2)
+    run, rows = rows_of(monkeypatch, CannotBeBound, strategies=["copy", "cannot-be-bound"], case=case)
+    assert of(rows, "error", "cannot-be-bound")[0]["reason"] == "ValueError: bs 2 broke"
+    assert run.failures == ["whole replays only cannot-be-bound: ValueError: bs 2 broke"]
+
+
+def test_every_declined_configuration_is_a_refusal_by_type():
+    dense = Case("dense", bs=2, lengths=9, steps=2, flashmla="dense")
+    inputs = build(dense, torch.device("cpu"))
+    sets = nsa.MultiStepBackend(dense.config, inputs.req_to_token, 2).capture(2, dense.mode)
+    captured = Captured(dense.config, inputs.req_to_token, dense.mode, 2, sets)
+    for name, said in (("fused", "flashmla_dense=True"), ("shared", "sharing needs one for all steps")):
+        with pytest.raises(Refused, match=said):
+            REGISTRY[name](captured)
 
 
 def test_an_interrupt_is_not_swallowed(monkeypatch):
@@ -192,7 +217,7 @@ def test_the_list_names_cases_and_what_cannot_be_timed_here():
 
 
 def test_a_table_shows_a_row_beside_its_floors():
-    lines = {(line["case"], line["what"]): line for line in table(recording(AS_ON_AN_H200))}
+    lines = {(line["case"], line["what"]): line for line in beside_floors(recording(AS_ON_AN_H200))}
     graph = lines["record-4", "graph"]
     assert graph["copy/this"] == pytest.approx(471 / 4.7, rel=1e-3)
     assert graph["x launch"] == pytest.approx(4.7 / 8, rel=1e-2)
@@ -207,6 +232,7 @@ def test_a_comparison_says_whether_the_quartiles_touch():
     assert (slower["now/recorded"], slower["quartiles"]) == (1.156, "apart")
 
 
-def test_tables_print_without_pandas(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    assert report.text([{"name": "copy", "us": 1.5}, {"name": "x", "us": None}]) == "name   us\ncopy  1.5\n   x    -"
+def test_a_table_aligns_its_columns_and_says_what_is_missing():
+    lines = [{"name": "copy", "us": 1.5}, {"name": "x", "us": None}]
+    assert report.text(lines) == "name  us\ncopy  1.5\nx     -"
+    assert report.text([]) == "(no rows)"

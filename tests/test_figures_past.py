@@ -8,7 +8,7 @@ from PIL import Image
 
 import nsa_core as nsa
 from nsa_core.lab.bench import Case
-from nsa_core.lab.bench.traffic import Traffic
+from nsa_core.lab.bench.bytes_moved import BytesMoved
 from nsa_core.lab.explore import figures_past as past
 from nsa_core.lab.explore.figures_copies import Chart, recorded
 from nsa_core.metadata import memory
@@ -58,7 +58,7 @@ def test_with_one_step_sharing_changes_nothing(times):
 
 
 def test_bytes_scale_with_tokens():
-    assert past.scaled(Traffic(10, 6, 20, 40), 2.5) == Traffic(25, 15, 50, 100)
+    assert past.scaled(BytesMoved(10, 6, 20, 40), 2.5) == BytesMoved(25, 15, 50, 100)
     one, many = (past.moved_by(Case("c", bs=bs, lengths=1024)) for bs in (1, 64))
     assert past.scaled(one, 64).generate == pytest.approx(many.generate, rel=0.01)
 

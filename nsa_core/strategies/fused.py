@@ -12,7 +12,7 @@ import torch
 from .. import kernels
 from ..batch import ReplayBatch
 from ..metadata import NSAMetadata
-from .base import NO_STEPS, Captured, ReplayReport, Strategy
+from .base import NO_STEPS, Captured, Refused, ReplayReport, Strategy
 
 _PROGRAMS = 2112  # table programs aimed at: 16 on each of an H200's 132 multiprocessors
 
@@ -32,7 +32,7 @@ class Fused(Strategy):
         """Writes the device table of destination addresses; from here on N costs no host work."""
         super().__init__(captured)
         if captured.config.flashmla_dense:
-            raise ValueError(
+            raise Refused(
                 "flashmla_dense=True: strategy 'fused' does not compute the length-dependent FlashMLA "
                 "schedule; use strategy 'copy', or a sparse schedule, which needs no refresh"
             )
@@ -40,7 +40,7 @@ class Fused(Strategy):
 
         rows = captured.config.rows_per_request(captured.mode)
         if rows > refresh.TILE.value:
-            raise ValueError(
+            raise Refused(
                 f"num_draft_tokens is {rows}; strategy 'fused' handles a request's rows in one tile of "
                 f"{refresh.TILE.value}; use strategy 'copy'"
             )

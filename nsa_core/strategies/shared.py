@@ -5,7 +5,7 @@ import torch
 from ..config import ForwardMode, NSAConfig
 from ..metadata import NSAMetadata, allocate
 from ..plan import CopyPlan
-from .base import Captured
+from .base import Captured, Refused
 from .copy import Copy
 from .fused import Fused
 from .graph import Graph
@@ -57,7 +57,7 @@ def _require_shared(captured: Captured) -> None:
         own = offset and name not in ("page_table_1", "real_page_table")
         if steps != (len(captured.sets) if own else 1):
             wanted = f"one per step, since step_offset is {offset}" if own else "one for all steps"
-            raise ValueError(
+            raise Refused(
                 f"{name}: {steps} different buffers for {len(captured.sets)} steps; sharing needs "
                 f"{wanted}. Adopt such objects, or use a strategy that does not share"
             )

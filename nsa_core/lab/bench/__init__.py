@@ -3,7 +3,7 @@
 from .cases import QUICK, Case, build, grid, select
 from .command import add_arguments, main
 from .recording import BrokenRecording, Recording, read
-from .report import compare, table
+from .report import beside_floors, compare
 from .run import SECTIONS, Run
 from .stats import Spread, spread
 from .timer import Candidate, Timer, Timing, WrongResult
@@ -21,6 +21,7 @@ __all__ = [
     "Timing",
     "WrongResult",
     "add_arguments",
+    "beside_floors",
     "build",
     "compare",
     "grid",
@@ -28,5 +29,4 @@ __all__ = [
     "read",
     "select",
     "spread",
-    "table",
 ]

@@ -116,7 +116,7 @@ def _named(bar) -> Iterator:
 
 def _show(rows: Sequence[Row], cases) -> None:
     shown = [row for row in rows if row.get("case") in cases or row.get("kind") == "bandwidth"]
-    lines = [line for line in report.table(report.latest(shown)) if line["case"] in cases]
+    lines = [line for line in report.beside_floors(report.latest(shown)) if line["case"] in cases]
     print(report.text(lines))
     speeds = [{"copy": row["name"], "GB/s": row["gb_per_s"]} for row in rows if row.get("kind") == "bandwidth"]
     if speeds:

@@ -1,4 +1,4 @@
-"""What the record claims without a clock: how many copies, what they become on the device, whether steps are equal."""
+"""What the record claims without a clock: how many copies, what the device makes of them, whether steps are equal."""
 
 import inspect
 from collections.abc import Iterator

@@ -107,7 +107,7 @@ def operations(case: Case, inputs: Inputs) -> Iterator[Candidate]:
 
 
 def transforms(case: Case, inputs: Inputs) -> Iterator[Candidate]:
-    """The page transform three ways: sliced, through the cached index tensor, and with that tensor built every time."""
+    """The page transform three ways: sliced, through the cached index tensor, with that tensor built every time."""
     page_table = inputs.req_to_token[:, : max(inputs.lengths)].index_select(0, inputs.batch.req_pool_indices)
     size = case.page_size
     want = page_table[:, ::size] // size

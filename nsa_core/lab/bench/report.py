@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from nsa_core.audit.report import table
+
 from .floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
 from .recording import Row
 from .stats import Spread
@@ -46,8 +48,8 @@ def launch_floor(rows: Iterable[Row], case: str) -> Row | None:
     return next((row for row in found if row is not None), None)
 
 
-def table(rows: Sequence[Row]) -> list[Row]:
-    """One line per timed row: times, times over `copy`'s, and multiples of the launch floor and of the bytes' time."""
+def beside_floors(rows: Sequence[Row]) -> list[Row]:
+    """One line per timed row: times, times faster than `copy`, and multiples of both floors."""
     return [_line(row, rows) for row in timed(rows)]
 
 
@@ -96,23 +98,10 @@ def _quotient(over: float | None, under: float | None) -> float | None:
 
 
 def text(lines: Sequence[Row]) -> str:
-    """A table as text, through pandas where it is installed."""
+    """Lines with the same columns as one aligned table."""
     if not lines:
         return "(no rows)"
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        return _plain(lines)
-    with pandas.option_context(
-        "display.width", 250, "display.max_columns", None, "display.max_rows", None, "display.max_colwidth", None
-    ):
-        return pandas.DataFrame([{k: _cell(v) for k, v in line.items()} for line in lines]).to_string(index=False)
-
-
-def _plain(lines: Sequence[Row]) -> str:
-    cells = [list(lines[0]), *([_cell(value) for value in line.values()] for line in lines)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(table(tuple(lines[0]), [tuple(map(_cell, line.values())) for line in lines]))
 
 
 def _cell(value: object) -> str:

@@ -6,30 +6,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
-from typing import Self
 
 import torch
 
 import nsa_core as nsa
 from nsa_core.strategies import REGISTRY, StrategyInfo
-from nsa_core.strategies.base import ReplayReport
+from nsa_core.strategies.base import Refused, ReplayReport
 
 from . import facts, floors, parts
+from .bytes_moved import bytes_moved
 from .cases import Case, Inputs, build
 from .conditions import conditions
 from .device import observer
 from .recording import Row
 from .stats import Spread
 from .timer import Admitted, Candidate, Timer, Timing
-from .traffic import traffic
 from .verify import Gate
 
 Labelled = tuple[Row, Callable[[], Candidate]]  # what the row says besides its times, and how to make the candidate
 WARM_UP_CALLS = 200_000  # about 1.5 s of 4-byte copies
-
-
-class Refused(RuntimeError):
-    """A strategy declined a configuration at capture, with a reason: a result, not a failure."""
 
 
 class Run:
@@ -88,7 +83,7 @@ class Run:
         cls = REGISTRY[label["strategy"]]
         ways = {"new batch object": _replay_anew} if cls.capture_safe else {}
         if hasattr(cls, "reads"):
-            ways["inputs copied in"] = _replay_elsewhere
+            ways["inputs copied in"] = partial(_replay, recorded=False)
         elif cls.capture_safe and self.device.type == "cuda":
             ways["in the caller's graph"] = _refresh_in_graph
         for way, make in ways.items():
@@ -106,12 +101,12 @@ class Run:
 
     def _floors(self) -> Iterator[Labelled]:
         for candidate in floors.launches(self.device):
-            yield {"kind": "floor", "name": candidate.name}, partial(_itself, candidate)
+            yield _ready({"kind": "floor", "name": candidate.name}, candidate)
 
     def _bandwidth(self, about: Row) -> None:
         for candidate, moved in floors.bandwidths(self.device):
             label = {"kind": "bandwidth", "name": candidate.name, "bytes": moved}
-            self._time(about, [(label, partial(_itself, candidate))], self._timer(0.2))
+            self._time(about, [_ready(label, candidate)], self._timer(0.2))
 
     def _launch_floors(self, about: Row) -> None:
         self._time(about, self._floors(), self._timer(0.5))
@@ -125,7 +120,7 @@ class Run:
     def _operations(self, about: Row) -> None:
         inputs = build(parts.OPERATIONS_CASE, self.device)
         groups = [*parts.operations(parts.OPERATIONS_CASE, inputs), *parts.transforms(parts.OPERATIONS_CASE, inputs)]
-        made = [(_part(candidate.name), partial(_itself, candidate)) for candidate in groups]
+        made = [_ready(_part(candidate.name), candidate) for candidate in groups]
         about = describe(parts.OPERATIONS_CASE, inputs) | about
         self._time(about, [*made, *self._floors()], self._timer(1.0))
 
@@ -152,16 +147,15 @@ class Run:
 
     @contextmanager
     def _noting(self, about: Row) -> Iterator[None]:
-        """Turn a failure into a row and go on: an error counts against the run, a refusal is a finding."""
-        noted = _Noted()
-        with noted:
+        """Turn what the block raises into a row and go on; a strategy that declines is no failure of the run."""
+        try:
             yield
-        if noted.error is None:
-            return
-        if isinstance(noted.error, Refused):
-            self._emit([about | {"kind": "refused", "reason": str(noted.error)}])
-            return
-        reason = f"{type(noted.error).__name__}: {noted.error}"
+        except Refused as refusal:
+            self._emit([about | {"kind": "refused", "reason": str(refusal)}])
+        except Exception as error:
+            self._fail(about, f"{type(error).__name__}: {error}")
+
+    def _fail(self, about: Row, reason: str) -> None:
         self._emit([about | {"kind": "error", "reason": reason}])
         self.failures.append(f"{about['case']} {about.get('name', '')}: {reason}")
         print(f"FAILED: {self.failures[-1]}", file=sys.stderr, flush=True)
@@ -169,19 +163,6 @@ class Run:
     def _free(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-class _Noted:
-    """Holds the error its block raised. What stops a program (an interrupt, an exit) passes through."""
-
-    error: Exception | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind, error: BaseException | None, _trace) -> bool:
-        self.error = error if isinstance(error, Exception) else None
-        return self.error is not None
 
 
 SECTIONS: dict[str, Callable[[Run, Row], None]] = {
@@ -194,7 +175,7 @@ SECTIONS: dict[str, Callable[[Run, Row], None]] = {
 
 def describe(case: Case, inputs: Inputs) -> Row:
     """A case's conditions as columns."""
-    moved = traffic(case, inputs)
+    moved = bytes_moved(case, inputs)
     return {
         "case": case.name,
         "mode": case.mode.value,
@@ -270,15 +251,10 @@ def _unmirrored(inputs: Inputs) -> Inputs:
     return replace(inputs, batch=replace(inputs.batch, seq_lens_cpu=None, accept_length_cpu=None))
 
 
-def _replay(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
-    """A strategy's whole replay of one batch object, on sets of its own; one that records inputs records these."""
-    backend = _captured(case, inputs, label, recorded=True)
-    return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
-
-
-def _replay_elsewhere(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
-    """The same where the strategy did not record these inputs and has to copy them in first."""
-    backend = _captured(case, inputs, label, recorded=False)
+def _replay(case: Case, inputs: Inputs, gate: Gate, label: Row, *, recorded: bool = True) -> Candidate:
+    """A strategy's whole replay of one batch object, on sets of its own. recorded: where a strategy can record the
+    tensors it reads, it records these; else it has to copy them in first."""
+    backend = _captured(case, inputs, label, recorded=recorded)
     return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
 
 
@@ -302,11 +278,8 @@ def _refresh_in_graph(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Can
 
 def _captured(case: Case, inputs: Inputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
     records = recorded and hasattr(REGISTRY[label["strategy"]], "reads")
-    try:
-        backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
-        backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)
-    except ValueError as refusal:
-        raise Refused(str(refusal)) from refusal
+    backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
+    backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)
     label["captured_bytes"] = backend.memory(inputs.batch.bs, case.mode).held
     return backend
 
@@ -321,16 +294,14 @@ def _checked(backend: nsa.MultiStepBackend, gate: Gate, label: Row, call: Callab
 
 
 def _reported(done: ReplayReport | None) -> Row:
-    return (
-        {}
-        if done is None
-        else {"host_reads": done.host_reads, "paths": dict(done.paths), "inputs_copied": done.inputs_copied}
-    )
+    if done is None:
+        return {}
+    return {"host_reads": done.host_reads, "paths": dict(done.paths), "inputs_copied": done.inputs_copied}
 
 
 def _part(name: str, strategy: str | None = None) -> Row:
     return {"kind": "part", "name": name, "strategy": strategy}
 
 
-def _itself(candidate: Candidate) -> Candidate:
-    return candidate
+def _ready(label: Row, candidate: Candidate) -> Labelled:
+    return label, lambda: candidate

@@ -1,4 +1,4 @@
-"""The one timer: host time, loop time, latency, device time and device operations of calls that must be right first."""
+"""The one timer: host, loop and device time, latency and device operations of calls that must be right first."""
 
 import gc
 import time

@@ -19,11 +19,11 @@ from PIL import Image
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
 from ..bench import Case, build, grid
+from ..bench.bytes_moved import BytesMoved, bytes_moved
 from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured
 from ..bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH
 from ..bench.recording import Row
 from ..bench.report import bandwidth
-from ..bench.traffic import Traffic, traffic
 from ..decision import BreakEven, measured_break_even
 from .draw import DPI, WIDTH
 from .figures_copies import BATCHED, COPY, EAGER, FOREACH, SMALL, Chart
@@ -109,9 +109,9 @@ def counted(bs: int = 32, tokens: int = 4096, steps: Sequence[int] = (1, 2, 4, 8
     return lines
 
 
-def moved_by(case: Case) -> Traffic:
+def moved_by(case: Case) -> BytesMoved:
     """The bytes of a case, from its inputs built on the CPU."""
-    return traffic(case, build(case, "cpu"))
+    return bytes_moved(case, build(case, "cpu"))
 
 
 def launches(evidence: Evidence) -> list[Row]:
@@ -243,7 +243,7 @@ class Times:
     def copy(self, steps: int, moved: int) -> float:
         return max(self.copies.copied(steps), moved / self.per_us)
 
-    def by_way(self, steps: int, moved: Traffic) -> dict[str, float]:
+    def by_way(self, steps: int, moved: BytesMoved) -> dict[str, float]:
         return {
             "copy": self.copy(steps, moved.copy),
             "graph": self.graph(moved.generate),
@@ -340,10 +340,10 @@ def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]
     )
 
 
-def scaled(moved: Traffic, factor: float) -> Traffic:
+def scaled(moved: BytesMoved, factor: float) -> BytesMoved:
     """A decode batch's bytes grow with its tokens; what does not is a few bytes a request."""
     sizes = (moved.generate, moved.share, moved.copy, moved.recompute)
-    return Traffic(*(round(factor * size) for size in sizes))
+    return BytesMoved(*(round(factor * size) for size in sizes))
 
 
 def _draw_points(ax: Axes, evidence: Evidence, steps: int) -> None:

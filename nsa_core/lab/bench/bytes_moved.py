@@ -10,7 +10,7 @@ INT32 = 4
 
 
 @dataclass(frozen=True)
-class Traffic:
+class BytesMoved:
     """Bytes read plus bytes written, each once, by the three ways to refresh N captured sets.
 
     generate: read the batch and its slots, write the live prefix of all N sets.
@@ -25,7 +25,7 @@ class Traffic:
     recompute: int
 
 
-def traffic(case: Case, inputs: Inputs) -> Traffic:
+def bytes_moved(case: Case, inputs: Inputs) -> BytesMoved:
     """The bytes of a case. FlashMLA's schedule is left out: 2 KB."""
     live = _row_lengths(case.config, case, inputs)
     vectors = _vector_cells(case, len(live)) * INT32
@@ -36,7 +36,7 @@ def traffic(case: Case, inputs: Inputs) -> Traffic:
         len(live) * _table_cells(max(_attended(case, n) for n in inputs.lengths), case.page_size) * INT32 + vectors
     )
     shared_vectors = vectors * (case.steps if case.step_offset else 1)
-    return Traffic(
+    return BytesMoved(
         generate=read + case.steps * (tables + vectors),
         share=read + tables + shared_vectors,
         copy=2 * exact + 2 * case.steps * exact,
