@@ -6,7 +6,7 @@ from batches import DECODE, EXTEND, MODES, VERIFY
 
 import nsa_core as nsa
 from nsa_core.lab.bench.bytes_moved import BytesMoved, bytes_moved
-from nsa_core.lab.bench.cases import QUICK, Case, build, grid, select, token_table
+from nsa_core.lab.bench.cases import QUICK, BenchCase, build, grid, select, token_table
 from nsa_core.lab.bench.verify import POISON, Gate, poison
 
 GRID = grid()
@@ -48,15 +48,15 @@ def test_a_pattern_selects_a_family_and_one_that_selects_nothing_is_refused():
 
 
 SMALL = [
-    Case("decode", bs=3, lengths=130),
-    Case("verify", VERIFY, bs=3, lengths=130),
-    Case("extend", EXTEND, bs=5, lengths=130),
-    Case("ragged", bs=9, lengths="ragged", longest=300),
-    Case("one", bs=3, lengths="one long", longest=2000),
-    Case("unmirrored", EXTEND, bs=3, lengths=130, mirrors=False),
-    Case("azure", EXTEND, bs=4, lengths="azure"),
-    Case("dense", VERIFY, bs=3, lengths=130, flashmla="dense"),
-    Case("offset", bs=3, lengths=130, step_offset=1),
+    BenchCase("decode", bs=3, lengths=130),
+    BenchCase("verify", VERIFY, bs=3, lengths=130),
+    BenchCase("extend", EXTEND, bs=5, lengths=130),
+    BenchCase("ragged", bs=9, lengths="ragged", longest=300),
+    BenchCase("one", bs=3, lengths="one long", longest=2000),
+    BenchCase("unmirrored", EXTEND, bs=3, lengths=130, mirrors=False),
+    BenchCase("azure", EXTEND, bs=4, lengths="azure"),
+    BenchCase("dense", VERIFY, bs=3, lengths=130, flashmla="dense"),
+    BenchCase("offset", bs=3, lengths=130, step_offset=1),
 ]
 
 
@@ -163,7 +163,7 @@ def test_poison_leaves_leading_zeros_and_constants():
 
 
 def test_bytes_of_a_case_small_enough_to_count_by_hand():
-    case = Case("counted", bs=2, lengths=100, steps=3, page_size=64)
+    case = BenchCase("counted", bs=2, lengths=100, steps=3, page_size=64)
     read = 2 * 8 * 2 + 2 * 100 * 4  # two int64 vectors, the slots
     tables, vectors = 2 * (100 + 2) * 4, (2 * 2 + 2 * 2) * 4  # slots and pages; four vectors of bs
     exact = tables + vectors
@@ -173,13 +173,13 @@ def test_bytes_of_a_case_small_enough_to_count_by_hand():
 
 
 def test_ragged_lengths_are_charged_what_they_use():
-    even = Case("even", bs=4, lengths=1024)
-    one = Case("one", bs=4, lengths="one long", longest=4096)
+    even = BenchCase("even", bs=4, lengths=1024)
+    one = BenchCase("one", bs=4, lengths="one long", longest=4096)
     assert bytes_moved(one, build(one, "cpu")).generate < 2 * bytes_moved(even, build(even, "cpu")).generate
     assert bytes_moved(one, build(one, "cpu")).copy > 3 * bytes_moved(even, build(even, "cpu")).copy
 
 
 def test_sharing_with_a_step_offset_still_writes_each_steps_lengths():
-    plain, offset = (Case("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
+    plain, offset = (BenchCase("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
     tables_apart = bytes_moved(offset, build(offset, "cpu")).share - bytes_moved(plain, build(plain, "cpu")).share
     assert 3 * 8 * 4 <= tables_apart < 3 * 8 * 4 + 100

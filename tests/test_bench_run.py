@@ -11,15 +11,15 @@ import torch
 from bench_rows import AS_ON_AN_H200, recording
 
 import nsa_core as nsa
-from nsa_core.lab.bench import Run, beside_floors, compare, read, report, select
-from nsa_core.lab.bench.cases import Case, build
+from nsa_core.lab.bench import Bench, beside_floors, compare, read, report, select
+from nsa_core.lab.bench.cases import BenchCase, build
 from nsa_core.lab.bench.run import not_timed
 from nsa_core.strategies import REGISTRY
 from nsa_core.strategies.base import Captured, Refused
 from nsa_core.strategies.copy import Copy
 from nsa_core.strategies.foreach import Foreach
 
-TINY = Case("tiny", bs=2, lengths=130, steps=2, parts=True)
+TINY = BenchCase("tiny", bs=2, lengths=130, steps=2, parts=True)
 
 
 class OneWrongCell(Copy):
@@ -58,7 +58,7 @@ def rows_of(monkeypatch, *classes, case=TINY, **options):
     for cls in classes:
         monkeypatch.setitem(REGISTRY, cls.name, cls)
     rows = []
-    run = Run(torch.device("cpu"), rows.extend, budget_s=0.01, **options)
+    run = Bench(torch.device("cpu"), rows.extend, budget_s=0.01, **options)
     run.case(case)
     return run, rows
 
@@ -83,21 +83,21 @@ def test_a_strategy_that_raises_is_a_row_and_the_run_goes_on(monkeypatch):
 
 
 def test_a_strategy_that_declines_the_configuration_is_no_failure(monkeypatch):
-    case = Case("whole replays only", bs=2, lengths=9, steps=2)
+    case = BenchCase("whole replays only", bs=2, lengths=9, steps=2)
     run, rows = rows_of(monkeypatch, Declines, strategies=["copy", "declines"], case=case)
     assert of(rows, "refused", "declines")[0]["reason"].startswith("page_size=64")
     assert run.failures == []
 
 
 def test_a_constructor_that_fails_otherwise_is_a_failure(monkeypatch):
-    case = Case("whole replays only", bs=2, lengths=9, steps=2)
+    case = BenchCase("whole replays only", bs=2, lengths=9, steps=2)
     run, rows = rows_of(monkeypatch, CannotBeBound, strategies=["copy", "cannot-be-bound"], case=case)
     assert of(rows, "error", "cannot-be-bound")[0]["reason"] == "ValueError: bs 2 broke"
     assert run.failures == ["whole replays only cannot-be-bound: ValueError: bs 2 broke"]
 
 
 def test_every_declined_configuration_is_a_refusal_by_type():
-    dense = Case("dense", bs=2, lengths=9, steps=2, flashmla="dense")
+    dense = BenchCase("dense", bs=2, lengths=9, steps=2, flashmla="dense")
     inputs = build(dense, torch.device("cpu"))
     sets = nsa.MultiStepBackend(dense.config, inputs.req_to_token, 2).capture(2, dense.mode)
     captured = Captured(dense.config, inputs.req_to_token, dense.mode, 2, sets)
@@ -143,9 +143,9 @@ def test_the_plan_row_counts_copies_and_which_are_contiguous(monkeypatch):
 
 def test_unknown_and_untimable_strategies_are_refused_by_name():
     with pytest.raises(ValueError, match="strategy 'cpoy' is not known; choose from eager, copy"):
-        Run(torch.device("cpu"), list, strategies=["cpoy"])
+        Bench(torch.device("cpu"), list, strategies=["cpoy"])
     with pytest.raises(ValueError, match="strategy 'fused' cannot be timed on cpu"):
-        Run(torch.device("cpu"), list, strategies=["fused"])
+        Bench(torch.device("cpu"), list, strategies=["fused"])
 
 
 def test_an_interpreted_kernel_is_never_timed():

@@ -1,11 +1,11 @@
 """Do the criteria, the break-even model and the verdict follow from the numbers they are given?"""
 
-import argparse
 import json
 
 import pytest
 from bench_rows import AS_ON_AN_H200, AS_RECORDED, recording
 
+from nsa_core.__main__ import main
 from nsa_core.lab import decision
 from nsa_core.lab.bench.evidence import NotMeasured, runs
 from nsa_core.lab.bench.stats import Spread
@@ -46,7 +46,7 @@ def test_a_bottleneck_is_five_percent_of_the_decode_step_the_user_gives(step_us,
 
 
 def test_a_decode_step_of_no_length_is_refused():
-    with pytest.raises(ValueError, match="decode_step_us must be above 0, got 0"):
+    with pytest.raises(ValueError, match="decode_step_us must be a finite number above 0, got 0"):
         decision.replay_share(500, 0)
 
 
@@ -137,12 +137,25 @@ def test_a_run_without_the_kept_path_cannot_be_decided():
         decision.decide(runs(rows)[0])
 
 
+def test_a_decision_carries_all_that_is_printed():
+    found = decision.decide(run(AS_ON_AN_H200), 1884)
+    assert found.conditions.startswith("A GPU, driver 1, torch 2") and found.on_gpu
+    assert [row["of the decode step"] for row in found.comparison] == ["0.25%", "0.75%", "32.17%"]
+    assert (found.model.copies, found.no_model, found.batched_step_us) == (6, "", 107.1)
+    assert [row["steps"] for row in found.model_rows] == [1, 2, 4, 8, 16]
+
+
+def test_a_decision_without_a_model_says_why():
+    rows = [r for r in recording(AS_ON_AN_H200) if r["kind"] != "plan"]
+    found = decision.decide(runs(rows)[0])
+    assert (found.model, found.model_rows) == (None, [])
+    assert found.no_model == "record-4, copies of 1 step plan was not measured"
+
+
 def command(tmp_path, *arguments, numbers=AS_ON_AN_H200):
     path = tmp_path / "made-up.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in recording(numbers)))
-    parser = argparse.ArgumentParser()
-    decision.add_arguments(parser)
-    return decision.main(parser.parse_args(["--recording", str(path), *arguments]))
+    return main(["decide", "--recording", str(path), *arguments])
 
 
 def test_the_command_prints_one_verdict_line_and_where_it_comes_from(tmp_path, capsys):
@@ -159,10 +172,3 @@ def test_the_command_prints_the_ledger(tmp_path, capsys):
     assert command(tmp_path, "--claims") == 0
     said = capsys.readouterr().out
     assert "P1  did not hold: 834 us" in said and "D2  met:" in said
-
-
-def test_the_command_says_what_it_lacks(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    decision.add_arguments(parser)
-    assert decision.main(parser.parse_args(["--recording", str(tmp_path / "none.jsonl")])) == 1
-    assert "nothing to decide from" in capsys.readouterr().err

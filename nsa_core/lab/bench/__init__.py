@@ -1,10 +1,10 @@
 """How long replays take here: one timer, a named grid of cases, the floors, and recordings that only grow."""
 
-from .cases import QUICK, Case, build, grid, select
+from .cases import QUICK, BenchCase, build, grid, select
 from .command import add_arguments, main
 from .recording import BrokenRecording, Recording, read
 from .report import beside_floors, compare
-from .run import SECTIONS, Run
+from .run import SECTIONS, Bench
 from .stats import Spread, spread
 from .timer import Candidate, Timer, Timing, WrongResult
 
@@ -13,9 +13,9 @@ __all__ = [
     "SECTIONS",
     "BrokenRecording",
     "Candidate",
-    "Case",
+    "BenchCase",
     "Recording",
-    "Run",
+    "Bench",
     "Spread",
     "Timer",
     "Timing",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from nsa_core.audit.report import table
 
 from .floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
-from .recording import Row
+from .recording import BrokenRecording, Row
 from .stats import Spread
 
 _LAUNCH_FLOORS = (ONE_NODE_GRAPH, EMPTY_LAUNCH, TINY_COPY)  # the lowest that a device has comes first
@@ -24,14 +24,17 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 def find(rows: Iterable[Row], **wanted: object) -> Row | None:
     """The last row whose columns are the wanted ones; None when there is none."""
-    found = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
-    return found[-1] if found else None
+    matching = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    return matching[-1] if matching else None
 
 
 def spread_of(row: Row, column: str) -> Spread | None:
     """A column's median and quartiles."""
     if row.get(column) is None:
         return None
+    for end in ("q1", "q3", "n"):
+        if f"{column}_{end}" not in row:
+            raise BrokenRecording(f"{row['case']}, {row.get('name')}: {column} stands without {column}_{end}")
     return Spread(row[column], row[f"{column}_q1"], row[f"{column}_q3"], row[f"{column}_n"])
 
 
@@ -44,8 +47,8 @@ def bandwidth(rows: Iterable[Row]) -> float | None:
 def launch_floor(rows: Iterable[Row], case: str) -> Row | None:
     """The lowest launch floor that was timed in turns with a case's candidates."""
     of_case = [row for row in rows if row.get("case") == case and row.get("kind") == "floor"]
-    found = (find(of_case, name=name) for name in _LAUNCH_FLOORS)
-    return next((row for row in found if row is not None), None)
+    floors = (find(of_case, name=name) for name in _LAUNCH_FLOORS)
+    return next((row for row in floors if row is not None), None)
 
 
 def beside_floors(rows: Sequence[Row]) -> list[Row]:

@@ -15,7 +15,7 @@ from nsa_core.strategies.base import Refused, ReplayReport
 
 from . import facts, floors, parts
 from .bytes_moved import bytes_moved
-from .cases import Case, Inputs, build
+from .cases import BenchCase, CaseInputs, build
 from .conditions import conditions
 from .device import observer
 from .recording import Row
@@ -27,7 +27,7 @@ Labelled = tuple[Row, Callable[[], Candidate]]  # what the row says besides its 
 WARM_UP_CALLS = 200_000  # about 1.5 s of 4-byte copies
 
 
-class Run:
+class Bench:
     """Measures cases and sections on one device and hands every row to `sink` as soon as it is known.
 
     strategies: names to measure; None for all that are available.
@@ -53,7 +53,7 @@ class Run:
             timer = Timer(self.observer, budget_s=1, rounds=1, loop_calls=WARM_UP_CALLS)
             timer.time([next(floors.launches(self.device))])  # profiles too: every later row is measured after that
 
-    def case(self, case: Case) -> None:
+    def case(self, case: BenchCase) -> None:
         """All rows of one case."""
         with self._noting({"case": case.name}):
             inputs = build(case, self.device)
@@ -68,7 +68,7 @@ class Run:
             SECTIONS[name](self, {"case": name})
         self._free()
 
-    def _candidates(self, case: Case, inputs: Inputs, gate: Gate) -> Iterator[Labelled]:
+    def _candidates(self, case: BenchCase, inputs: CaseInputs, gate: Gate) -> Iterator[Labelled]:
         for name, info in self.strategies.items():
             label = {"kind": "strategy", "name": name, "strategy": name, "contract": info.contract}
             given = _unmirrored(inputs) if REGISTRY[name].capture_safe else inputs
@@ -78,7 +78,7 @@ class Run:
         yield from self._parts(case, inputs, gate)
         yield from self._floors()
 
-    def _variants(self, case: Case, inputs: Inputs, gate: Gate, label: Row) -> Iterator[Labelled]:
+    def _variants(self, case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row) -> Iterator[Labelled]:
         """How a strategy that reads nothing on the host can be called otherwise."""
         cls = REGISTRY[label["strategy"]]
         ways = {"new batch object": _replay_anew} if cls.capture_safe else {}
@@ -90,7 +90,7 @@ class Run:
             named = label | {"kind": "variant", "name": f"{label['name']}, {way}"}
             yield named, partial(make, case, inputs, gate, named)
 
-    def _parts(self, case: Case, inputs: Inputs, gate: Gate) -> Iterator[Labelled]:
+    def _parts(self, case: BenchCase, inputs: CaseInputs, gate: Gate) -> Iterator[Labelled]:
         yield _part(parts.PRECOMPUTE), partial(parts.precompute_only, case, inputs, gate)
         for name in parts.executors(self.strategies) if case.parts else ["copy"]:
             yield _part(parts.COPY_ALL, name), partial(parts.copies, case, inputs, name, case.steps)
@@ -165,15 +165,15 @@ class Run:
             torch.cuda.empty_cache()
 
 
-SECTIONS: dict[str, Callable[[Run, Row], None]] = {
-    "floors": Run._launch_floors,
-    "facts": Run._facts,
-    "seven-copies": Run._micro,
-    "precompute-parts": Run._operations,
+SECTIONS: dict[str, Callable[[Bench, Row], None]] = {
+    "floors": Bench._launch_floors,
+    "facts": Bench._facts,
+    "seven-copies": Bench._micro,
+    "precompute-parts": Bench._operations,
 }
 
 
-def describe(case: Case, inputs: Inputs) -> Row:
+def describe(case: BenchCase, inputs: CaseInputs) -> Row:
     """A case's conditions as columns."""
     moved = bytes_moved(case, inputs)
     return {
@@ -246,26 +246,26 @@ def not_timed(info: StrategyInfo, device: torch.device) -> str | None:
     return None
 
 
-def _unmirrored(inputs: Inputs) -> Inputs:
+def _unmirrored(inputs: CaseInputs) -> CaseInputs:
     """For a strategy that reads nothing on the host: mirrors would only be checked."""
     return replace(inputs, batch=replace(inputs.batch, seq_lens_cpu=None, accept_length_cpu=None))
 
 
-def _replay(case: Case, inputs: Inputs, gate: Gate, label: Row, *, recorded: bool = True) -> Candidate:
+def _replay(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row, *, recorded: bool = True) -> Candidate:
     """A strategy's whole replay of one batch object, on sets of its own. recorded: where a strategy can record the
     tensors it reads, it records these; else it has to copy them in first."""
     backend = _captured(case, inputs, label, recorded=recorded)
     return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
 
 
-def _replay_anew(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+def _replay_anew(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row) -> Candidate:
     """The same for an engine that wraps its tensors in a new batch object every time: validated every time."""
     backend = _captured(case, inputs, label, recorded=True)
     batches = cycle([inputs.batch, replace(inputs.batch)])
     return _checked(backend, gate, label, lambda: backend.replay(next(batches), case.mode))
 
 
-def _refresh_in_graph(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+def _refresh_in_graph(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row) -> Candidate:
     """A caller's graph of one node of its own and the refresh; the one-node floor is what it would cost without."""
     backend, own = _captured(case, inputs, label, recorded=False), torch.zeros_like(inputs.batch.seq_lens)
     backend.replay(inputs.batch, case.mode)  # compiled before the capture
@@ -276,7 +276,7 @@ def _refresh_in_graph(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Can
     return _checked(backend, gate, label, graph.replay)
 
 
-def _captured(case: Case, inputs: Inputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
+def _captured(case: BenchCase, inputs: CaseInputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
     records = recorded and hasattr(REGISTRY[label["strategy"]], "reads")
     backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
     backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)

@@ -150,12 +150,12 @@ class Timer:
 
     def _timings(self, admitted: Sequence[Admitted], samples: dict[str, _Samples]) -> dict[str, Timing]:
         profiles = self.observer.profile([a.candidate.call for a in admitted], PROFILED_CALLS)
-        found = {}
+        timings = {}
         for at, (name, s) in enumerate(samples.items()):
             device, ops = _on_device(profiles[at]) if profiles else (None, None)
             latency = None if isinstance(self.observer, Host) else _us(s.latency)
-            found[name] = Timing(_us(s.host), _us(s.loop), latency, device, ops)
-        return found
+            timings[name] = Timing(_us(s.host), _us(s.loop), latency, device, ops)
+        return timings
 
 
 def _us(nanoseconds: Sequence[float]) -> Spread:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
-from ..bench import Case, build, grid
+from ..bench import BenchCase, build, grid
 from ..bench.bytes_moved import BytesMoved, bytes_moved
 from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured
 from ..bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH
@@ -102,14 +102,14 @@ def counted(bs: int = 32, tokens: int = 4096, steps: Sequence[int] = (1, 2, 4, 8
     """What each way moves for a decode batch, in bytes and in passes over one step's live values."""
     lines = []
     for n in steps:
-        moved = moved_by(Case("counted", bs=bs, lengths=tokens, steps=n))
-        once = (moved_by(Case("counted", bs=bs, lengths=tokens, steps=1)).generate) / 2
+        moved = moved_by(BenchCase("counted", bs=bs, lengths=tokens, steps=n))
+        once = (moved_by(BenchCase("counted", bs=bs, lengths=tokens, steps=1)).generate) / 2
         for way, size in (("copy to N", moved.copy), ("generate into N", moved.generate), ("shared", moved.share)):
             lines.append({"steps": n, "way": way, "MB": size / 1e6, "passes": size / once})
     return lines
 
 
-def moved_by(case: Case) -> BytesMoved:
+def moved_by(case: BenchCase) -> BytesMoved:
     """The bytes of a case, from its inputs built on the CPU."""
     return bytes_moved(case, build(case, "cpu"))
 
@@ -332,7 +332,7 @@ BATCHES = [2**k for k in range(9)]
 
 def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]]]:
     """By batch and context: N sets' time over one set's, and copies' over N sets'."""
-    unit = moved_by(Case("unit", bs=1, lengths=1024, steps=steps))
+    unit = moved_by(BenchCase("unit", bs=1, lengths=1024, steps=steps))
     found = [[times.by_way(steps, scaled(unit, bs * tokens / 1024)) for tokens in CONTEXTS] for bs in BATCHES]
     return (
         [[t["graph"] / t["shared+graph"] for t in row] for row in found],
@@ -359,7 +359,7 @@ def _one_set_wins(evidence: Evidence, row: Row) -> bool:
 
 def _crossing(times: Times, steps: int) -> str:
     """From how many tokens in the batch on one set wins."""
-    unit = moved_by(Case("unit", bs=1, lengths=1024, steps=steps))
+    unit = moved_by(BenchCase("unit", bs=1, lengths=1024, steps=steps))
     for k in range(10, 29):
         found = times.by_way(steps, scaled(unit, 2**k / 1024))
         if found["graph"] >= WINS * found["shared+graph"]:
