@@ -1,24 +1,21 @@
 """How long replays take here: one timer, a named grid of cases, the floors, and recordings that only grow."""
 
-from .cases import QUICK, BenchCase, build, grid, select
+from .cases import BenchCase, build, grid, select
 from .command import add_arguments, main
 from .recording import BrokenRecording, Recording, read
 from .report import beside_floors, compare
-from .run import SECTIONS, Bench
-from .stats import Spread, spread
-from .timer import Candidate, Timer, Timing, WrongResult
+from .run import Bench
+from .stats import Spread
+from .timer import Candidate, Timer, WrongResult
 
 __all__ = [
-    "QUICK",
-    "SECTIONS",
+    "Bench",
+    "BenchCase",
     "BrokenRecording",
     "Candidate",
-    "BenchCase",
     "Recording",
-    "Bench",
     "Spread",
     "Timer",
-    "Timing",
     "WrongResult",
     "add_arguments",
     "beside_floors",
@@ -28,5 +25,4 @@ __all__ = [
     "main",
     "read",
     "select",
-    "spread",
 ]

@@ -69,10 +69,8 @@ def build(case: BenchCase, device: torch.device | str) -> CaseInputs:
         return _from_trace(case, device)
     lengths = _lengths(case)
     width = case.width or max(lengths) + SPARE_COLUMNS
-    accepts = [1 + i % case.config.num_draft_tokens for i in range(case.bs)] if case.mode is EXTEND else None
     table = token_table(case.bs + 1, width, case.page_size).to(device)
-    rows = torch.arange(case.bs, 0, -1, device=device)
-    return _inputs(case, table, lengths, rows, accepts)
+    return _read(table, _batch(case, lengths, device))
 
 
 def token_table(pool: int, width: int, page_size: int) -> torch.Tensor:
@@ -92,32 +90,30 @@ def _lengths(case: BenchCase) -> list[int]:
     return [case.lengths] * case.bs
 
 
-def _inputs(
-    case: BenchCase, table: torch.Tensor, lengths: list[int], rows: torch.Tensor, accepts: list[int] | None
-) -> CaseInputs:
-    host = torch.tensor(lengths)
-    accept_host = None if accepts is None else torch.tensor(accepts, dtype=torch.int32)
-    batch = ReplayBatch(
-        seq_lens=host.to(table.device, copy=True),
-        req_pool_indices=rows,
-        accept_length=None if accepts is None else accept_host.to(table.device, copy=True),
-        seq_lens_cpu=host if case.mirrors else None,
-        accept_length_cpu=accept_host if case.mirrors else None,
+def _batch(case: BenchCase, lengths: list[int], device: torch.device | str) -> ReplayBatch:
+    seq_lens, accept_length = torch.tensor(lengths), None
+    if case.mode is EXTEND:
+        accepts = [1 + i % case.config.num_draft_tokens for i in range(case.bs)]
+        accept_length = torch.tensor(accepts, dtype=torch.int32)
+    return ReplayBatch(
+        seq_lens=seq_lens.to(device, copy=True),
+        req_pool_indices=torch.arange(case.bs, 0, -1, device=device),
+        accept_length=None if accept_length is None else accept_length.to(device, copy=True),
+        seq_lens_cpu=seq_lens if case.mirrors else None,
+        accept_length_cpu=accept_length if case.mirrors else None,
     )
-    return CaseInputs(table, batch, tuple(lengths), None if accepts is None else tuple(accepts))
+
+
+def _read(table: torch.Tensor, batch: ReplayBatch) -> CaseInputs:
+    accepts = None if batch.accept_length is None else tuple(batch.accept_length.tolist())
+    return CaseInputs(table, batch, tuple(batch.seq_lens.tolist()), accepts)
 
 
 def _from_trace(case: BenchCase, device: torch.device | str) -> CaseInputs:
     engine = trace.TraceEngine(case.lengths, case.config, max_batch=case.bs, device=device)
     for step in engine:
         if step.iteration == TRACE_ITERATION and step.mode is case.mode:
-            accepts = step.batch.accept_length
-            return CaseInputs(
-                engine.req_to_token,
-                step.batch,
-                tuple(step.batch.seq_lens.tolist()),
-                None if accepts is None else tuple(accepts.tolist()),
-            )
+            return _read(engine.req_to_token, step.batch)
     raise ValueError(f"trace {case.lengths} ends before iteration {TRACE_ITERATION}")
 
 

@@ -26,8 +26,6 @@ class Operation:
 class Host:
     """The CPU: a call's work is done when it returns, and there is no device time to report."""
 
-    name = "cpu"
-
     def drain(self) -> None:
         """Nothing to wait for."""
 
@@ -39,7 +37,7 @@ class Cuda:
     """One CUDA device, observed through torch.profiler."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.name = device, str(device)
+        self.device = device
 
     def drain(self) -> None:
         torch.cuda.synchronize(self.device)

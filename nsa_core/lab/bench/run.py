@@ -103,14 +103,11 @@ class Bench:
         for candidate in floors.launches(self.device):
             yield _ready({"kind": "floor", "name": candidate.name}, candidate)
 
-    def _bandwidth(self, about: Row) -> None:
+    def _launch_floors(self, about: Row) -> None:
+        self._time(about, self._floors(), self._timer(0.5))
         for candidate, moved in floors.bandwidths(self.device):
             label = {"kind": "bandwidth", "name": candidate.name, "bytes": moved}
             self._time(about, [_ready(label, candidate)], self._timer(0.2))
-
-    def _launch_floors(self, about: Row) -> None:
-        self._time(about, self._floors(), self._timer(0.5))
-        self._bandwidth(about)
 
     def _micro(self, about: Row) -> None:
         names = parts.executors(self.strategies)
