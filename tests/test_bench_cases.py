@@ -109,16 +109,16 @@ def test_the_gate_names_the_step_field_and_cell_that_is_wrong(field):
         backend.replay(inputs.batch, case.mode)
         getattr(backend[2], field).view(-1)[1] += 1
 
-    found = Gate(case, inputs).replayed(backend, call, "exact")
+    lines = Gate(case, inputs).replayed(backend, call, "exact")
     cell = r"[0, 1]" if "page_table" in field else "[1]"
-    assert len(found) == 1 and found[0].startswith(f"step 2: {field}{cell} is ")
+    assert len(lines) == 1 and lines[0].startswith(f"step 2: {field}{cell} is ")
 
 
 def test_the_gate_sees_a_cell_that_nobody_writes():
     case = SMALL[0]
     inputs, backend = captured(case)
-    found = Gate(case, inputs).replayed(backend, lambda: None, "exact")
-    assert any(line.startswith(f"step 0: page_table_1[0, 0] is {POISON}") for line in found)
+    lines = Gate(case, inputs).replayed(backend, lambda: None, "exact")
+    assert any(line.startswith(f"step 0: page_table_1[0, 0] is {POISON}") for line in lines)
 
 
 def test_the_gate_sees_a_schedule_that_is_not_refreshed():
@@ -156,10 +156,10 @@ def captured(case):
 def test_poison_leaves_leading_zeros_and_constants():
     _, backend = captured(SMALL[7])
     poison(backend[0], True)
-    held = backend[0].tensors()
-    assert held["cu_seqlens_k"][0] == held["nsa_cu_seqlens_k"][0] == 0
-    assert torch.equal(held["cu_seqlens_q"], torch.arange(13, dtype=torch.int32))
-    assert held["flashmla_metadata.num_splits"].unique().tolist() == [POISON]
+    tensors = backend[0].tensors()
+    assert tensors["cu_seqlens_k"][0] == tensors["nsa_cu_seqlens_k"][0] == 0
+    assert torch.equal(tensors["cu_seqlens_q"], torch.arange(13, dtype=torch.int32))
+    assert tensors["flashmla_metadata.num_splits"].unique().tolist() == [POISON]
 
 
 def test_bytes_of_a_case_small_enough_to_count_by_hand():

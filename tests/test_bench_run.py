@@ -101,8 +101,8 @@ def test_every_declined_configuration_is_a_refusal_by_type():
     inputs = build(dense, torch.device("cpu"))
     sets = nsa.MultiStepBackend(dense.config, inputs.req_to_token, 2).capture(2, dense.mode)
     captured = Captured(dense.config, inputs.req_to_token, dense.mode, 2, sets)
-    for name, said in (("fused", "flashmla_dense=True"), ("shared", "sharing needs one for all steps")):
-        with pytest.raises(Refused, match=said):
+    for name, reason in (("fused", "flashmla_dense=True"), ("shared", "sharing needs one for all steps")):
+        with pytest.raises(Refused, match=reason):
             REGISTRY[name](captured)
 
 
@@ -149,8 +149,8 @@ def test_unknown_and_untimable_strategies_are_refused_by_name():
 
 
 def test_an_interpreted_kernel_is_never_timed():
-    found = {name: not_timed(info, torch.device("cpu")) for name, info in nsa.strategies("cpu").items()}
-    assert {name for name, reason in found.items() if reason is None} == {"eager", "copy", "foreach", "shared"}
+    reasons = {name: not_timed(info, torch.device("cpu")) for name, info in nsa.strategies("cpu").items()}
+    assert {name for name, reason in reasons.items() if reason is None} == {"eager", "copy", "foreach", "shared"}
 
 
 def bench(*arguments, **environment):
@@ -212,8 +212,8 @@ def test_the_command_exits_with_1_after_a_failure(monkeypatch, capsys):
 
 
 def test_the_list_names_cases_and_what_cannot_be_timed_here():
-    said = bench("bench", "--list", "--device", "cpu").stdout
-    assert " * record-4: decode, bs 32" in said and "fused: live prefix" in said and "NOT TIMED HERE" in said
+    printed = bench("bench", "--list", "--device", "cpu").stdout
+    assert " * record-4: decode, bs 32" in printed and "fused: live prefix" in printed and "NOT TIMED HERE" in printed
 
 
 def test_a_table_shows_a_row_beside_its_floors():

@@ -59,11 +59,12 @@ def read(path: Path | str) -> list[Row]:
     for number, row in enumerate(rows, 1):
         if row is None and number < len(rows) and rows[number] != _INTERRUPTED:
             raise BrokenRecording(f"{path}, line {number} is no row and no interrupted run left it; restore the file")
-        if row is None:
-            warnings.warn(f"{path}, line {number}: half a row of an interrupted run is left out", stacklevel=2)
     complete = [row for row in rows if row is not None and row != _INTERRUPTED]
     if not complete:
         raise BrokenRecording(f"{path} has no rows; record some: python -m nsa_core bench --record FILE")
+    for number, row in enumerate(rows, 1):
+        if row is None:
+            warnings.warn(f"{path}, line {number}: half a row of an interrupted run is left out", stacklevel=2)
     return complete
 
 
@@ -81,7 +82,7 @@ def _parsed(line: str, where: str) -> Row | None:
     except json.JSONDecodeError:
         return None
     except (RecursionError, ValueError) as error:  # nested too deeply, or an integer of thousands of digits
-        raise BrokenRecording(f"{where}: {error}; restore the file") from error
+        raise BrokenRecording(f"{where} is no row: {error}; restore the file") from error
     if not isinstance(row, dict):
         return None
     for column, value in row.items():

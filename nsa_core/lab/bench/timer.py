@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 
 from .device import Cuda, Host
-from .stats import Spread, spread
+from .stats import Spread, require_positive, spread
 
 LOOP_CALLS = 200  # most calls of one loop block
 SINGLE_CALLS = 20  # most single calls of one round
@@ -84,10 +84,9 @@ class Timer:
         loop_calls: int | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        if budget_s <= 0 or rounds < 1 or (loop_calls is not None and loop_calls < 1):
-            raise ValueError(
-                f"budget_s, rounds and loop_calls must be above 0, got {budget_s}, {rounds}, {loop_calls}"
-            )
+        require_positive("budget_s", budget_s)
+        require_positive("rounds", rounds)
+        require_positive("loop_calls", 1 if loop_calls is None else loop_calls)
         self.observer, self.budget_s, self.rounds = observer, budget_s, rounds
         self.loop_calls, self._clock = loop_calls, clock
 
