@@ -5,8 +5,8 @@ import torch
 from batches import DECODE, EXTEND, MODES, VERIFY
 
 import nsa_core as nsa
-from nsa_core.lab.bench.cases import QUICK, Case, build, grid, select, token_table
-from nsa_core.lab.bench.traffic import Traffic, traffic
+from nsa_core.lab.bench.bytes_moved import BytesMoved, bytes_moved
+from nsa_core.lab.bench.cases import QUICK, BenchCase, build, grid, select, token_table
 from nsa_core.lab.bench.verify import POISON, Gate, poison
 
 GRID = grid()
@@ -48,15 +48,15 @@ def test_a_pattern_selects_a_family_and_one_that_selects_nothing_is_refused():
 
 
 SMALL = [
-    Case("decode", bs=3, lengths=130),
-    Case("verify", VERIFY, bs=3, lengths=130),
-    Case("extend", EXTEND, bs=5, lengths=130),
-    Case("ragged", bs=9, lengths="ragged", longest=300),
-    Case("one", bs=3, lengths="one long", longest=2000),
-    Case("unmirrored", EXTEND, bs=3, lengths=130, mirrors=False),
-    Case("azure", EXTEND, bs=4, lengths="azure"),
-    Case("dense", VERIFY, bs=3, lengths=130, flashmla="dense"),
-    Case("offset", bs=3, lengths=130, step_offset=1),
+    BenchCase("decode", bs=3, lengths=130),
+    BenchCase("verify", VERIFY, bs=3, lengths=130),
+    BenchCase("extend", EXTEND, bs=5, lengths=130),
+    BenchCase("ragged", bs=9, lengths="ragged", longest=300),
+    BenchCase("one", bs=3, lengths="one long", longest=2000),
+    BenchCase("unmirrored", EXTEND, bs=3, lengths=130, mirrors=False),
+    BenchCase("azure", EXTEND, bs=4, lengths="azure"),
+    BenchCase("dense", VERIFY, bs=3, lengths=130, flashmla="dense"),
+    BenchCase("offset", bs=3, lengths=130, step_offset=1),
 ]
 
 
@@ -109,16 +109,16 @@ def test_the_gate_names_the_step_field_and_cell_that_is_wrong(field):
         backend.replay(inputs.batch, case.mode)
         getattr(backend[2], field).view(-1)[1] += 1
 
-    found = Gate(case, inputs).replayed(backend, call, "exact")
+    lines = Gate(case, inputs).replayed(backend, call, "exact")
     cell = r"[0, 1]" if "page_table" in field else "[1]"
-    assert len(found) == 1 and found[0].startswith(f"step 2: {field}{cell} is ")
+    assert len(lines) == 1 and lines[0].startswith(f"step 2: {field}{cell} is ")
 
 
 def test_the_gate_sees_a_cell_that_nobody_writes():
     case = SMALL[0]
     inputs, backend = captured(case)
-    found = Gate(case, inputs).replayed(backend, lambda: None, "exact")
-    assert any(line.startswith(f"step 0: page_table_1[0, 0] is {POISON}") for line in found)
+    lines = Gate(case, inputs).replayed(backend, lambda: None, "exact")
+    assert any(line.startswith(f"step 0: page_table_1[0, 0] is {POISON}") for line in lines)
 
 
 def test_the_gate_sees_a_schedule_that_is_not_refreshed():
@@ -156,30 +156,30 @@ def captured(case):
 def test_poison_leaves_leading_zeros_and_constants():
     _, backend = captured(SMALL[7])
     poison(backend[0], True)
-    held = backend[0].tensors()
-    assert held["cu_seqlens_k"][0] == held["nsa_cu_seqlens_k"][0] == 0
-    assert torch.equal(held["cu_seqlens_q"], torch.arange(13, dtype=torch.int32))
-    assert held["flashmla_metadata.num_splits"].unique().tolist() == [POISON]
+    tensors = backend[0].tensors()
+    assert tensors["cu_seqlens_k"][0] == tensors["nsa_cu_seqlens_k"][0] == 0
+    assert torch.equal(tensors["cu_seqlens_q"], torch.arange(13, dtype=torch.int32))
+    assert tensors["flashmla_metadata.num_splits"].unique().tolist() == [POISON]
 
 
 def test_bytes_of_a_case_small_enough_to_count_by_hand():
-    case = Case("counted", bs=2, lengths=100, steps=3, page_size=64)
+    case = BenchCase("counted", bs=2, lengths=100, steps=3, page_size=64)
     read = 2 * 8 * 2 + 2 * 100 * 4  # two int64 vectors, the slots
     tables, vectors = 2 * (100 + 2) * 4, (2 * 2 + 2 * 2) * 4  # slots and pages; four vectors of bs
     exact = tables + vectors
-    assert traffic(case, build(case, "cpu")) == Traffic(
+    assert bytes_moved(case, build(case, "cpu")) == BytesMoved(
         generate=read + 3 * exact, share=read + exact, copy=2 * exact + 6 * exact, recompute=12 * exact
     )
 
 
 def test_ragged_lengths_are_charged_what_they_use():
-    even = Case("even", bs=4, lengths=1024)
-    one = Case("one", bs=4, lengths="one long", longest=4096)
-    assert traffic(one, build(one, "cpu")).generate < 2 * traffic(even, build(even, "cpu")).generate
-    assert traffic(one, build(one, "cpu")).copy > 3 * traffic(even, build(even, "cpu")).copy
+    even = BenchCase("even", bs=4, lengths=1024)
+    one = BenchCase("one", bs=4, lengths="one long", longest=4096)
+    assert bytes_moved(one, build(one, "cpu")).generate < 2 * bytes_moved(even, build(even, "cpu")).generate
+    assert bytes_moved(one, build(one, "cpu")).copy > 3 * bytes_moved(even, build(even, "cpu")).copy
 
 
 def test_sharing_with_a_step_offset_still_writes_each_steps_lengths():
-    plain, offset = (Case("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
-    tables_apart = traffic(offset, build(offset, "cpu")).share - traffic(plain, build(plain, "cpu")).share
+    plain, offset = (BenchCase("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
+    tables_apart = bytes_moved(offset, build(offset, "cpu")).share - bytes_moved(plain, build(plain, "cpu")).share
     assert 3 * 8 * 4 <= tables_apart < 3 * 8 * 4 + 100

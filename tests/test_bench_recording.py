@@ -58,8 +58,8 @@ def test_a_run_after_an_interruption_begins_on_a_line_of_its_own(tmp_path, half)
     recorded(path, ROW | {"loop_us": 9})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [row["loop_us"] for row in read(path)]
-    assert found == ([1.5, 1.5, 9] if half.endswith("}") else [1.5, 9])
+        times = [row["loop_us"] for row in read(path)]
+    assert times == ([1.5, 1.5, 9] if half.endswith("}") else [1.5, 9])
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}\n{"b": \n{"c": 3}\n', '{"b": \n{"c": \n', '[1]\n{"c": 3}\n'])
@@ -96,8 +96,8 @@ def conditions_here():
 
 def test_a_clean_tree_names_its_commit(checkout):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
-    found = conditions_here()
-    assert (found["commit"], found["dirty"]) == (head.stdout.strip(), False)
+    here = conditions_here()
+    assert (here["commit"], here["dirty"]) == (head.stdout.strip(), False)
 
 
 @pytest.mark.parametrize("changed", ["package/__init__.py", "untracked.py"])
@@ -112,12 +112,12 @@ def test_a_recording_just_written_does_not_make_the_tree_dirty(checkout):
 
 
 @pytest.mark.parametrize(
-    "named, found", [("abc", ("abc", False)), ("abc-dirty", ("abc", True)), (None, (None, None))]
+    "named, expected", [("abc", ("abc", False)), ("abc-dirty", ("abc", True)), (None, (None, None))]
 )
-def test_without_git_the_environment_names_the_commit(tmp_path, monkeypatch, named, found):
+def test_without_git_the_environment_names_the_commit(tmp_path, monkeypatch, named, expected):
     monkeypatch.setattr(conditions, "_PACKAGE", tmp_path)
     monkeypatch.delenv("NSA_CORE_COMMIT", raising=False)
     if named:
         monkeypatch.setenv("NSA_CORE_COMMIT", named)
     here = conditions_here()
-    assert (here["commit"], here["dirty"]) == found
+    assert (here["commit"], here["dirty"]) == expected

@@ -11,14 +11,15 @@ import torch
 from bench_rows import AS_ON_AN_H200, recording
 
 import nsa_core as nsa
-from nsa_core.lab.bench import Run, compare, how_fast, read, report, select, table
-from nsa_core.lab.bench.cases import Case
+from nsa_core.lab.bench import Bench, beside_floors, compare, read, report, select
+from nsa_core.lab.bench.cases import BenchCase, build
 from nsa_core.lab.bench.run import not_timed
 from nsa_core.strategies import REGISTRY
+from nsa_core.strategies.base import Captured, Refused
 from nsa_core.strategies.copy import Copy
 from nsa_core.strategies.foreach import Foreach
 
-TINY = Case("tiny", bs=2, lengths=130, steps=2, parts=True)
+TINY = BenchCase("tiny", bs=2, lengths=130, steps=2, parts=True)
 
 
 class OneWrongCell(Copy):
@@ -39,18 +40,25 @@ class Breaks(Copy):
         raise IndexError("bs 2 broke")
 
 
-class Refuses(Foreach):
-    name = "refuses"
+class Declines(Foreach):
+    name = "declines"
 
     def __init__(self, captured):
-        raise ValueError("page_size=64: strategy 'refuses' takes 1 only")
+        raise Refused("page_size=64: strategy 'declines' takes 1 only")
+
+
+class CannotBeBound(Foreach):
+    name = "cannot-be-bound"
+
+    def __init__(self, captured):
+        raise ValueError("bs 2 broke")
 
 
 def rows_of(monkeypatch, *classes, case=TINY, **options):
     for cls in classes:
         monkeypatch.setitem(REGISTRY, cls.name, cls)
     rows = []
-    run = Run(torch.device("cpu"), rows.extend, budget_s=0.01, **options)
+    run = Bench(torch.device("cpu"), rows.extend, budget_s=0.01, **options)
     run.case(case)
     return run, rows
 
@@ -75,10 +83,27 @@ def test_a_strategy_that_raises_is_a_row_and_the_run_goes_on(monkeypatch):
 
 
 def test_a_strategy_that_declines_the_configuration_is_no_failure(monkeypatch):
-    case = Case("whole replays only", bs=2, lengths=9, steps=2)
-    run, rows = rows_of(monkeypatch, Refuses, strategies=["copy", "refuses"], case=case)
-    assert of(rows, "refused", "refuses")[0]["reason"].startswith("page_size=64")
+    case = BenchCase("whole replays only", bs=2, lengths=9, steps=2)
+    run, rows = rows_of(monkeypatch, Declines, strategies=["copy", "declines"], case=case)
+    assert of(rows, "refused", "declines")[0]["reason"].startswith("page_size=64")
     assert run.failures == []
+
+
+def test_a_constructor_that_fails_otherwise_is_a_failure(monkeypatch):
+    case = BenchCase("whole replays only", bs=2, lengths=9, steps=2)
+    run, rows = rows_of(monkeypatch, CannotBeBound, strategies=["copy", "cannot-be-bound"], case=case)
+    assert of(rows, "error", "cannot-be-bound")[0]["reason"] == "ValueError: bs 2 broke"
+    assert run.failures == ["whole replays only cannot-be-bound: ValueError: bs 2 broke"]
+
+
+def test_every_declined_configuration_is_a_refusal_by_type():
+    dense = BenchCase("dense", bs=2, lengths=9, steps=2, flashmla="dense")
+    inputs = build(dense, torch.device("cpu"))
+    sets = nsa.MultiStepBackend(dense.config, inputs.req_to_token, 2).capture(2, dense.mode)
+    captured = Captured(dense.config, inputs.req_to_token, dense.mode, 2, sets)
+    for name, reason in (("fused", "flashmla_dense=True"), ("shared", "sharing needs one for all steps")):
+        with pytest.raises(Refused, match=reason):
+            REGISTRY[name](captured)
 
 
 def test_an_interrupt_is_not_swallowed(monkeypatch):
@@ -118,14 +143,14 @@ def test_the_plan_row_counts_copies_and_which_are_contiguous(monkeypatch):
 
 def test_unknown_and_untimable_strategies_are_refused_by_name():
     with pytest.raises(ValueError, match="strategy 'cpoy' is not known; choose from eager, copy"):
-        Run(torch.device("cpu"), list, strategies=["cpoy"])
+        Bench(torch.device("cpu"), list, strategies=["cpoy"])
     with pytest.raises(ValueError, match="strategy 'fused' cannot be timed on cpu"):
-        Run(torch.device("cpu"), list, strategies=["fused"])
+        Bench(torch.device("cpu"), list, strategies=["fused"])
 
 
 def test_an_interpreted_kernel_is_never_timed():
-    found = {name: not_timed(info, torch.device("cpu")) for name, info in nsa.strategies("cpu").items()}
-    assert {name for name, reason in found.items() if reason is None} == {"eager", "copy", "foreach", "shared"}
+    reasons = {name: not_timed(info, torch.device("cpu")) for name, info in nsa.strategies("cpu").items()}
+    assert {name for name, reason in reasons.items() if reason is None} == {"eager", "copy", "foreach", "shared"}
 
 
 def bench(*arguments, **environment):
@@ -187,12 +212,12 @@ def test_the_command_exits_with_1_after_a_failure(monkeypatch, capsys):
 
 
 def test_the_list_names_cases_and_what_cannot_be_timed_here():
-    said = bench("bench", "--list", "--device", "cpu").stdout
-    assert " * record-4: decode, bs 32" in said and "fused: live prefix" in said and "NOT TIMED HERE" in said
+    printed = bench("bench", "--list", "--device", "cpu").stdout
+    assert " * record-4: decode, bs 32" in printed and "fused: live prefix" in printed and "NOT TIMED HERE" in printed
 
 
 def test_a_table_shows_a_row_beside_its_floors():
-    lines = {(line["case"], line["what"]): line for line in table(recording(AS_ON_AN_H200))}
+    lines = {(line["case"], line["what"]): line for line in beside_floors(recording(AS_ON_AN_H200))}
     graph = lines["record-4", "graph"]
     assert graph["copy/this"] == pytest.approx(471 / 4.7, rel=1e-3)
     assert graph["x launch"] == pytest.approx(4.7 / 8, rel=1e-2)
@@ -207,14 +232,7 @@ def test_a_comparison_says_whether_the_quartiles_touch():
     assert (slower["now/recorded"], slower["quartiles"]) == (1.156, "apart")
 
 
-def test_the_ratios_of_the_fast_strategies_are_reported_with_their_limits():
-    lines = {line["ratio"]: line for line in how_fast(recording(AS_ON_AN_H200))}
-    faster = lines["record-4: copy loop / graph loop"]
-    assert (faster["value"], faster["limit"], faster["met"]) == (pytest.approx(471 / 4.7, abs=1e-3), 60, True)
-    assert lines["record-8: graph loop / max(one-node graph, bytes)"]["value"] == pytest.approx(9.1 / 8, abs=1e-3)
-    assert lines["record-8: fused host / empty Triton launch host"]["met"] is False
-
-
-def test_tables_print_without_pandas(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    assert report.text([{"name": "copy", "us": 1.5}, {"name": "x", "us": None}]) == "name   us\ncopy  1.5\n   x    -"
+def test_a_table_aligns_its_columns_and_says_what_is_missing():
+    lines = [{"name": "copy", "us": 1.5}, {"name": "x", "us": None}]
+    assert report.text(lines) == "name  us\ncopy  1.5\nx     -"
+    assert report.text([]) == "(no rows)"

@@ -130,7 +130,7 @@ def test_two_candidates_of_one_name_are_refused():
 
 @pytest.mark.parametrize("option", ["budget_s", "rounds", "loop_calls"])
 def test_options_that_measure_nothing_are_refused(option):
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match=f"{option} must be a finite number above 0, got 0"):
         Machine().timer(**{option: 0})
 
 

@@ -21,15 +21,15 @@ def test_every_claim_of_the_record_is_in_the_ledger_once():
 
 
 def test_on_the_records_own_numbers_every_claim_holds():
-    found = verdicts(recording(AS_RECORDED))
-    assert {i: found.pop(i) for i in JUDGEMENTS} == dict.fromkeys(JUDGEMENTS, claims.JUDGEMENT)
-    assert found.pop("D2") == claims.NOT_MET
-    assert found == dict.fromkeys(found, claims.HELD)
+    verdict = verdicts(recording(AS_RECORDED))
+    assert {i: verdict.pop(i) for i in JUDGEMENTS} == dict.fromkeys(JUDGEMENTS, claims.JUDGEMENT)
+    assert verdict.pop("D2") == claims.NOT_MET
+    assert verdict == dict.fromkeys(verdict, claims.HELD)
 
 
 def test_on_the_numbers_of_an_h200_the_same_claims_do_not():
-    found = verdicts(recording(AS_ON_AN_H200))
-    assert {i for i, v in found.items() if v == claims.NOT_HELD} == {
+    verdict = verdicts(recording(AS_ON_AN_H200))
+    assert {i for i, v in verdict.items() if v == claims.NOT_HELD} == {
         "P1",
         "P2",
         "C2",
@@ -42,8 +42,8 @@ def test_on_the_numbers_of_an_h200_the_same_claims_do_not():
         "B5",
         "D3",
     }
-    assert found["D2"] == claims.MET
-    assert found["P5"] == found["B7"] == claims.HELD
+    assert verdict["D2"] == claims.MET
+    assert verdict["P5"] == verdict["B7"] == claims.HELD
 
 
 def test_a_number_travels_with_its_verdict():
@@ -54,18 +54,18 @@ def test_a_number_travels_with_its_verdict():
 
 
 def test_a_cpu_cannot_test_a_statement_about_gpus():
-    found = verdicts(recording(AS_RECORDED, device="cpu", machine="A CPU"))
+    verdict = verdicts(recording(AS_RECORDED, device="cpu", machine="A CPU"))
     testable = {claim.id for claim in claims.CLAIMS if not claim.gpu}
     assert testable == {"P5", "C1", "C5", "B4", "B5", "B6", "A2"}
-    assert {i for i, v in found.items() if v != claims.NOT_TESTABLE} == testable
+    assert {i for i, v in verdict.items() if v != claims.NOT_TESTABLE} == testable
 
 
 def test_a_missing_row_is_named_and_no_verdict_is_made_up():
     rows = [r for r in recording(AS_RECORDED) if not (r["case"] == "record-8" and r["name"] == "eager")]
-    found = {f.claim.id: f for f in claims.ledger(runs(rows))}
-    assert found["P2"].verdict == claims.NOT_TESTABLE
-    assert found["P2"].number == "record-8, eager strategy was not measured"
-    assert found["P1"].verdict == claims.HELD
+    rulings = {f.claim.id: f for f in claims.ledger(runs(rows))}
+    assert rulings["P2"].verdict == claims.NOT_TESTABLE
+    assert rulings["P2"].number == "record-8, eager strategy was not measured"
+    assert rulings["P1"].verdict == claims.HELD
 
 
 def test_an_error_row_is_no_measurement_and_its_reason_is_given():
@@ -77,8 +77,8 @@ def test_an_error_row_is_no_measurement_and_its_reason_is_given():
         "reason": "TypeError: no",
     }
     rows = [r for r in recording(AS_RECORDED) if not (r["case"] == "record-4" and r["name"] == "batched")]
-    found = {f.claim.id: f for f in claims.ledger([Evidence([*rows, rows[0] | failed])])}
-    assert found["B3"].verdict == claims.NOT_TESTABLE
+    rulings = {f.claim.id: f for f in claims.ledger([Evidence([*rows, rows[0] | failed])])}
+    assert rulings["B3"].verdict == claims.NOT_TESTABLE
 
 
 def test_a_wrong_copy_anywhere_breaks_the_claim_that_there_are_no_edge_cases():
@@ -95,18 +95,18 @@ def test_a_wrong_copy_anywhere_breaks_the_claim_that_there_are_no_edge_cases():
 
 def test_machines_get_verdicts_of_their_own():
     rows = recording(AS_RECORDED) + recording(AS_ON_AN_H200, machine="Another GPU")
-    found = {(f.machine, f.claim.id): f.verdict for f in claims.ledger(runs(rows))}
-    assert found["A GPU", "P1"] == claims.HELD
-    assert found["Another GPU", "P1"] == claims.NOT_HELD
-    assert len(found) == 2 * len(IDS)
+    verdict = {(f.machine, f.claim.id): f.verdict for f in claims.ledger(runs(rows))}
+    assert verdict["A GPU", "P1"] == claims.HELD
+    assert verdict["Another GPU", "P1"] == claims.NOT_HELD
+    assert len(verdict) == 2 * len(IDS)
 
 
 def test_the_newest_run_that_can_answer_does():
     newer = {"date": "2026-02-01T00:00:00+00:00"}
     partial = [r for r in recording(AS_ON_AN_H200, **newer) if r["case"] == "record-4"]
-    found = verdicts(recording(AS_RECORDED) + partial)
-    assert found["P1"] == claims.NOT_HELD  # the newer run has record-4
-    assert found["P2"] == claims.HELD  # only the older one has record-8
+    verdict = verdicts(recording(AS_RECORDED) + partial)
+    assert verdict["P1"] == claims.NOT_HELD  # the newer run has record-4
+    assert verdict["P2"] == claims.HELD  # only the older one has record-8
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """Do the criteria, the break-even model and the verdict follow from the numbers they are given?"""
 
-import argparse
 import json
 
 import pytest
 from bench_rows import AS_ON_AN_H200, AS_RECORDED, recording
 
+from nsa_core.__main__ import main
 from nsa_core.lab import decision
 from nsa_core.lab.bench.evidence import NotMeasured, runs
 from nsa_core.lab.bench.stats import Spread
@@ -46,7 +46,7 @@ def test_a_bottleneck_is_five_percent_of_the_decode_step_the_user_gives(step_us,
 
 
 def test_a_decode_step_of_no_length_is_refused():
-    with pytest.raises(ValueError, match="decode_step_us must be above 0, got 0"):
+    with pytest.raises(ValueError, match="decode_step_us must be a finite number above 0, got 0"):
         decision.replay_share(500, 0)
 
 
@@ -61,15 +61,15 @@ def test_the_model_is_exact_at_the_costs_it_is_made_of():
 
 def test_a_fit_to_the_models_own_totals_returns_its_costs_without_error():
     steps = (1, 2, 4, 8, 16)
-    found = decision.fit({n: EXACT.eager(n) for n in steps}, {n: EXACT.copied(n) for n in steps}, 6)
-    assert (found.compute_us, found.per_copy_us) == (pytest.approx(150), pytest.approx(10))
-    assert found.worst == pytest.approx(0, abs=1e-9) and found.points == 10
+    fitted = decision.fit({n: EXACT.eager(n) for n in steps}, {n: EXACT.copied(n) for n in steps}, 6)
+    assert (fitted.compute_us, fitted.per_copy_us) == (pytest.approx(150), pytest.approx(10))
+    assert fitted.worst == pytest.approx(0, abs=1e-9) and fitted.points == 10
 
 
 def test_a_fit_states_how_far_its_worst_point_is_off():
     eager, copied = ({n: of(n) for n in (1, 4, 8)} for of in (EXACT.eager, EXACT.copied))
-    found = decision.fit(eager | {8: 1.3 * EXACT.eager(8)}, copied, 6)
-    assert 0.05 < found.rms < found.worst < 0.3
+    fitted = decision.fit(eager | {8: 1.3 * EXACT.eager(8)}, copied, 6)
+    assert 0.05 < fitted.rms < fitted.worst < 0.3
 
 
 @pytest.mark.parametrize("eager, copied", [({}, {}), ({1: 210}, {1: 210}), ({1: 210}, {})])
@@ -102,11 +102,11 @@ def test_a_significantly_better_way_to_copy_batches_them():
 
 
 def test_nothing_better_keeps_the_copies_and_names_an_open_criterion():
-    found = [alternative("batched", 1.05, significant=False)]
-    verdict, reasons = decision.conclude(criteria(True, None, False), found)
+    best_first = [alternative("batched", 1.05, significant=False)]
+    verdict, reasons = decision.conclude(criteria(True, None, False), best_first)
     assert verdict.startswith("keep the copies") and verdict.endswith("more than half of the time")
     assert reasons[0].endswith("reverting it stands")
-    assert "half" not in decision.conclude(criteria(False, None, False), found)[0]
+    assert "half" not in decision.conclude(criteria(False, None, False), best_first)[0]
 
 
 def test_significant_takes_the_factor_and_a_spread_that_does_not_touch():
@@ -119,16 +119,16 @@ def run(numbers):
 
 
 def test_on_the_records_numbers_the_decision_is_the_records():
-    found = decision.decide(run(AS_RECORDED))
-    assert found.verdict.startswith("keep the copies")
-    assert [c.met for c in found.criteria] == [False, None, False]
+    decided = decision.decide(run(AS_RECORDED))
+    assert decided.verdict.startswith("keep the copies")
+    assert [c.met for c in decided.criteria] == [False, None, False]
 
 
 def test_on_an_h200s_numbers_reverting_stands_and_yet_it_is_time_to_look_again():
-    found = decision.decide(run(AS_ON_AN_H200))
-    assert found.verdict.startswith("do something else: graph, at least 76x")
-    assert [c.met for c in found.criteria] == [True, None, True]
-    assert "batched, 0.777x" in found.reasons[0] and found.reasons[0].endswith("reverting it stands")
+    decided = decision.decide(run(AS_ON_AN_H200))
+    assert decided.verdict.startswith("do something else: graph, at least 76x")
+    assert [c.met for c in decided.criteria] == [True, None, True]
+    assert "batched, 0.777x" in decided.reasons[0] and decided.reasons[0].endswith("reverting it stands")
 
 
 def test_a_run_without_the_kept_path_cannot_be_decided():
@@ -137,32 +137,38 @@ def test_a_run_without_the_kept_path_cannot_be_decided():
         decision.decide(runs(rows)[0])
 
 
+def test_a_decision_carries_all_that_is_printed():
+    decided = decision.decide(run(AS_ON_AN_H200), 1884)
+    assert decided.conditions.startswith("A GPU, driver 1, torch 2") and decided.on_gpu
+    assert [row["of the decode step"] for row in decided.comparison] == ["0.25%", "0.75%", "32.17%"]
+    assert (decided.model.copies, decided.no_model, decided.batched_step_us) == (6, "", 107.1)
+    assert [row["steps"] for row in decided.model_rows] == [1, 2, 4, 8, 16]
+
+
+def test_a_decision_without_a_model_says_why():
+    rows = [r for r in recording(AS_ON_AN_H200) if r["kind"] != "plan"]
+    decided = decision.decide(runs(rows)[0])
+    assert (decided.model, decided.model_rows) == (None, [])
+    assert decided.no_model == "record-4, copies of 1 step plan was not measured"
+
+
 def command(tmp_path, *arguments, numbers=AS_ON_AN_H200):
     path = tmp_path / "made-up.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in recording(numbers)))
-    parser = argparse.ArgumentParser()
-    decision.add_arguments(parser)
-    return decision.main(parser.parse_args(["--recording", str(path), *arguments]))
+    return main(["decide", "--recording", str(path), *arguments])
 
 
 def test_the_command_prints_one_verdict_line_and_where_it_comes_from(tmp_path, capsys):
     assert command(tmp_path, "--decode-step-us", "1884") == 0
-    said = capsys.readouterr().out
-    assert [line for line in said.splitlines() if line.startswith("Verdict:")] == [
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("Verdict:")] == [
         "Verdict: do something else: graph, at least 76x faster than the copies"
     ]
-    assert "made-up.jsonl" in said and "A GPU, driver 1, torch 2" in said
-    assert "471 us is 25.0% of 1884 us" in said
+    assert "made-up.jsonl" in printed and "A GPU, driver 1, torch 2" in printed
+    assert "471 us is 25.0% of 1884 us" in printed
 
 
 def test_the_command_prints_the_ledger(tmp_path, capsys):
     assert command(tmp_path, "--claims") == 0
-    said = capsys.readouterr().out
-    assert "P1  did not hold: 834 us" in said and "D2  met:" in said
-
-
-def test_the_command_says_what_it_lacks(tmp_path, capsys):
-    parser = argparse.ArgumentParser()
-    decision.add_arguments(parser)
-    assert decision.main(parser.parse_args(["--recording", str(tmp_path / "none.jsonl")])) == 1
-    assert "nothing to decide from" in capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "P1  did not hold: 834 us" in printed and "D2  met:" in printed

@@ -8,7 +8,7 @@ import torch
 
 import nsa_core as nsa
 from nsa_core.kernels import copies
-from nsa_core.lab.bench import Case, Run, Spread, WrongResult, parts
+from nsa_core.lab.bench import Bench, BenchCase, Spread, WrongResult, parts
 from nsa_core.lab.bench.evidence import RECORD_CASES, NotMeasured
 from nsa_core.lab.decision.claims import CLAIMS
 from nsa_core.lab.explore import figures_copies as figures
@@ -24,7 +24,7 @@ CHARTS = (
     figures.seven_chart,
     figures.forms_chart,
 )
-SMALL = Case("small", bs=2, lengths=64, width=128, steps=2)
+SMALL = BenchCase("small", bs=2, lengths=64, width=128, steps=2)
 claims = {claim.id: claim.text for claim in CLAIMS}
 
 
@@ -161,7 +161,7 @@ def test_live_replays_are_whole_ones_and_their_parts():
 
 
 def test_a_wrong_replay_is_not_timed(monkeypatch):
-    monkeypatch.setattr(Run, "case", lambda run, case: run.failures.append(f"{case.name} copy: wrong"))
+    monkeypatch.setattr(Bench, "case", lambda run, case: run.failures.append(f"{case.name} copy: wrong"))
     with pytest.raises(RuntimeError, match="small copy: wrong"):
         figures.replays_here(SMALL, ("copy",))
 

@@ -75,7 +75,7 @@ def test_machines_can_be_told_apart(findings):
 
 
 def test_text_from_a_recording_is_escaped(findings):
-    hostile = claims.Finding(findings[0].claim, "m", claims.HELD, "<script>1</script>")
+    hostile = claims.Ruling(findings[0].claim, "m", claims.HELD, "<script>1</script>")
     text = ledger.table([hostile])
     assert "<script>" not in text and html.escape(hostile.number) in text
 

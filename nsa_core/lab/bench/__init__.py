@@ -1,33 +1,28 @@
 """How long replays take here: one timer, a named grid of cases, the floors, and recordings that only grow."""
 
-from .cases import QUICK, Case, build, grid, select
+from .cases import BenchCase, build, grid, select
 from .command import add_arguments, main
 from .recording import BrokenRecording, Recording, read
-from .report import compare, how_fast, table
-from .run import SECTIONS, Run
-from .stats import Spread, spread
-from .timer import Candidate, Timer, Timing, WrongResult
+from .report import beside_floors, compare
+from .run import Bench
+from .stats import Spread
+from .timer import Candidate, Timer, WrongResult
 
 __all__ = [
-    "QUICK",
-    "SECTIONS",
+    "Bench",
+    "BenchCase",
     "BrokenRecording",
     "Candidate",
-    "Case",
     "Recording",
-    "Run",
     "Spread",
     "Timer",
-    "Timing",
     "WrongResult",
     "add_arguments",
+    "beside_floors",
     "build",
     "compare",
     "grid",
-    "how_fast",
     "main",
     "read",
     "select",
-    "spread",
-    "table",
 ]

@@ -18,7 +18,7 @@ TRACE_ITERATION = 150  # far enough in that the batch is full or has settled
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchCase:
     """One replay to measure; every field is a condition of its numbers.
 
     lengths: tokens of every request; "ragged", drawn from 1..`longest`; "one long", one of `longest` and the others
@@ -54,7 +54,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class CaseInputs:
     """What a case's replay reads."""
 
     req_to_token: torch.Tensor
@@ -63,16 +63,14 @@ class Inputs:
     accepts: tuple[int, ...] | None
 
 
-def build(case: Case, device: torch.device | str) -> Inputs:
+def build(case: BenchCase, device: torch.device | str) -> CaseInputs:
     """The inputs of a case; the same case always gets the same ones."""
     if case.lengths in trace.names():
         return _from_trace(case, device)
     lengths = _lengths(case)
     width = case.width or max(lengths) + SPARE_COLUMNS
-    accepts = [1 + i % case.config.num_draft_tokens for i in range(case.bs)] if case.mode is EXTEND else None
     table = token_table(case.bs + 1, width, case.page_size).to(device)
-    rows = torch.arange(case.bs, 0, -1, device=device)
-    return _inputs(case, table, lengths, rows, accepts)
+    return _read(table, _batch(case, lengths, device))
 
 
 def token_table(pool: int, width: int, page_size: int) -> torch.Tensor:
@@ -83,7 +81,7 @@ def token_table(pool: int, width: int, page_size: int) -> torch.Tensor:
     return slots.view(pool, -1)[:, :width].contiguous()
 
 
-def _lengths(case: Case) -> list[int]:
+def _lengths(case: BenchCase) -> list[int]:
     if case.lengths == "ragged":
         drawn = random.Random(0)
         return [drawn.randint(case.config.num_draft_tokens, case.longest) for _ in range(case.bs)]
@@ -92,60 +90,60 @@ def _lengths(case: Case) -> list[int]:
     return [case.lengths] * case.bs
 
 
-def _inputs(
-    case: Case, table: torch.Tensor, lengths: list[int], rows: torch.Tensor, accepts: list[int] | None
-) -> Inputs:
-    host = torch.tensor(lengths)
-    accept_host = None if accepts is None else torch.tensor(accepts, dtype=torch.int32)
-    batch = ReplayBatch(
-        seq_lens=host.to(table.device, copy=True),
-        req_pool_indices=rows,
-        accept_length=None if accepts is None else accept_host.to(table.device, copy=True),
-        seq_lens_cpu=host if case.mirrors else None,
-        accept_length_cpu=accept_host if case.mirrors else None,
+def _batch(case: BenchCase, lengths: list[int], device: torch.device | str) -> ReplayBatch:
+    seq_lens, accept_length = torch.tensor(lengths), None
+    if case.mode is EXTEND:
+        accepts = [1 + i % case.config.num_draft_tokens for i in range(case.bs)]
+        accept_length = torch.tensor(accepts, dtype=torch.int32)
+    return ReplayBatch(
+        seq_lens=seq_lens.to(device, copy=True),
+        req_pool_indices=torch.arange(case.bs, 0, -1, device=device),
+        accept_length=None if accept_length is None else accept_length.to(device, copy=True),
+        seq_lens_cpu=seq_lens if case.mirrors else None,
+        accept_length_cpu=accept_length if case.mirrors else None,
     )
-    return Inputs(table, batch, tuple(lengths), None if accepts is None else tuple(accepts))
 
 
-def _from_trace(case: Case, device: torch.device | str) -> Inputs:
+def _read(table: torch.Tensor, batch: ReplayBatch) -> CaseInputs:
+    accepts = None if batch.accept_length is None else tuple(batch.accept_length.tolist())
+    return CaseInputs(table, batch, tuple(batch.seq_lens.tolist()), accepts)
+
+
+def _from_trace(case: BenchCase, device: torch.device | str) -> CaseInputs:
     engine = trace.TraceEngine(case.lengths, case.config, max_batch=case.bs, device=device)
     for step in engine:
         if step.iteration == TRACE_ITERATION and step.mode is case.mode:
-            accepts = step.batch.accept_length
-            return Inputs(
-                engine.req_to_token,
-                step.batch,
-                tuple(step.batch.seq_lens.tolist()),
-                None if accepts is None else tuple(accepts.tolist()),
-            )
+            return _read(engine.req_to_token, step.batch)
     raise ValueError(f"trace {case.lengths} ends before iteration {TRACE_ITERATION}")
 
 
-def _family(prefix: str, **options) -> list[Case]:
-    return [Case(f"{prefix}-{mode.value}", mode=mode, **options) for mode in MODES]
+def _family(prefix: str, **options) -> list[BenchCase]:
+    return [BenchCase(f"{prefix}-{mode.value}", mode=mode, **options) for mode in MODES]
 
 
-def grid() -> list[Case]:
+def grid() -> list[BenchCase]:
     """The full grid. Not a cross product: each family varies one condition around bs 32, 4096 tokens, 4 steps."""
+    in_parts, past_decode = {"width": 8192, "parts": True}, (VERIFY, EXTEND)
     return [
-        Case("record-4", steps=4, width=8192, parts=True, weight=3),
-        Case("record-8", steps=8, width=8192, parts=True, weight=3),
-        *(Case(f"decode-steps-{n}", steps=n, width=8192, parts=True, weight=2) for n in (1, 2, 16)),
-        *(Case(f"target_verify-steps-{n}", VERIFY, steps=n, width=8192, parts=True, weight=2) for n in (1, 4, 8, 16)),
-        *(Case(f"draft_extend-steps-{n}", EXTEND, steps=n, width=8192, parts=True, weight=2) for n in (1, 4, 8, 16)),
-        *(Case(f"decode-bs-{bs}", bs=bs) for bs in (1, 8, 64, 128, 256)),
-        *(Case(f"target_verify-bs-{bs}", VERIFY, bs=bs) for bs in (1, 256)),
-        *(Case(f"draft_extend-bs-{bs}", EXTEND, bs=bs) for bs in (1, 256)),
-        *(Case(f"decode-context-{k}k", lengths=k * 1024) for k in (1, 16, 64, 128)),
-        *(Case(f"target_verify-context-{k}k", VERIFY, lengths=k * 1024) for k in (1, 128)),
-        *(Case(f"draft_extend-context-{k}k", EXTEND, lengths=k * 1024) for k in (1, 128)),
-        Case("decode-full-width", width=4096),
-        Case("decode-page-1-steps-8", page_size=1, steps=8),
+        BenchCase("record-4", steps=4, weight=3, **in_parts),
+        BenchCase("record-8", steps=8, weight=3, **in_parts),
+        *(BenchCase(f"decode-steps-{n}", steps=n, weight=2, **in_parts) for n in (1, 2, 16)),
+        *(
+            BenchCase(f"{mode.value}-steps-{n}", mode, steps=n, weight=2, **in_parts)
+            for mode in past_decode
+            for n in (1, 4, 8, 16)
+        ),
+        *(BenchCase(f"decode-bs-{bs}", bs=bs) for bs in (1, 8, 64, 128, 256)),
+        *(BenchCase(f"{mode.value}-bs-{bs}", mode, bs=bs) for mode in past_decode for bs in (1, 256)),
+        *(BenchCase(f"decode-context-{k}k", lengths=k * 1024) for k in (1, 16, 64, 128)),
+        *(BenchCase(f"{mode.value}-context-{k}k", mode, lengths=k * 1024) for mode in past_decode for k in (1, 128)),
+        BenchCase("decode-full-width", width=4096),
+        BenchCase("decode-page-1-steps-8", page_size=1, steps=8),
         *_family("page-1", page_size=1),
         *_family("flashmla-sparse", flashmla="sparse"),
         *_family("flashmla-dense", flashmla="dense"),
         *_family("ragged", lengths="ragged", longest=8192),
-        Case("one-long-64k", lengths="one long", longest=65536, steps=8),
+        BenchCase("one-long-64k", lengths="one long", longest=65536, steps=8),
         *_family("bytes-64k-steps-8", lengths=65536, steps=8),
         *_family("no-mirrors", mirrors=False),
         *_family("step-offset", step_offset=1),
@@ -167,7 +165,7 @@ QUICK = (
 )
 
 
-def select(patterns: Iterable[str]) -> list[Case]:
+def select(patterns: Iterable[str]) -> list[BenchCase]:
     """The cases whose names match any of the patterns (`*` and `?` as in file names), in grid order."""
     cases, patterns = grid(), list(patterns)
     for pattern in patterns:

@@ -11,10 +11,12 @@ import torch
 import nsa_core as nsa
 
 from . import report
-from .cases import QUICK, Case, grid, select
+from .cases import QUICK, BenchCase, grid, select
+from .device import device_named
 from .evidence import load
 from .recording import Recording, Row, read
-from .run import SECTIONS, Run, not_timed
+from .run import SECTIONS, Bench, not_timed
+from .stats import require_positive
 
 _BUDGET_S = {"cuda": 2.5, "cpu": 1.0}
 _QUICK_BUDGET_S = 0.6
@@ -22,28 +24,33 @@ _SHOWN_AT_END = ("record-4", "record-8")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Measure strategies, their parts and the floors; correctness is checked first."
-    parser.add_argument("--quick", action="store_true", help="a subset of the grid, below a minute on a 2-core CPU")
-    parser.add_argument("--case", metavar="NAME[,..]", help="cases or sections by name or pattern; see --list")
-    parser.add_argument("--strategy", metavar="NAME[,..]", help="strategies to time; default all that can run")
-    parser.add_argument("--device", help="cpu or cuda; default the GPU if there is one")
-    parser.add_argument("--budget", type=float, metavar="SECONDS", help="timing per case; default 2.5 (GPU), 1 (CPU)")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="append every row to FILE (JSON lines)")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="print ratios to the rows recorded in FILE")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing; print a recording's tables")
-    parser.add_argument(
-        "--list", action="store_true", help="print the cases, sections and strategies, measure nothing"
+    parser.description = (
+        "Measure strategies, their parts and the floors; nothing is timed unless its result is right."
     )
+    parser.epilog = """examples:
+  python -m nsa_core bench --quick --record mine.jsonl
+  python -m nsa_core bench --case 'record-*,floors' --strategy copy,fused --compare mine.jsonl
+  python -m nsa_core bench --report mine.jsonl"""
+    option = parser.add_argument
+    option("--list", action="store_true", help="print the cases, sections and strategies; measure nothing")
+    option("--report", type=Path, metavar="FILE", help="print the tables of a recording; measure nothing")
+    option("--quick", action="store_true", help="measure a subset of the cases, below a minute on a 2-core CPU")
+    option("--case", metavar="NAME[,..]", help="measure only these cases and sections; in case names * and ? match")
+    option("--strategy", metavar="NAME[,..]", help="measure only these strategies; default all that can run")
+    option("--device", metavar="NAME", help="cpu or cuda; default the GPU if there is one")
+    option("--budget", type=float, metavar="SECONDS", help="time for each case; default 2.5 on a GPU, 1 on a CPU")
+    option("--record", type=Path, metavar="FILE", help="append every row to FILE as JSON lines, as it is measured")
+    option("--compare", type=Path, metavar="FILE", help="print this run's loop times over those recorded in FILE")
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit status 1 when a row failed: a wrong result or an error."""
     if args.report:
-        for run in reversed(load([args.report])):
-            print(f"\n{run.conditions}")
-            _show(run.rows, {row["case"] for row in run.rows})
+        for evidence in reversed(load([args.report])):
+            print(f"\n{evidence.conditions}")
+            _show(evidence.rows, {row["case"] for row in evidence.rows})
         return 0
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = device_named(args.device)
     if args.list:
         return _list(device)
     sections, cases = _chosen(args)
@@ -55,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     return _conclude(rows, failures)
 
 
-def _chosen(args: argparse.Namespace) -> tuple[list[str], list[Case]]:
+def _chosen(args: argparse.Namespace) -> tuple[list[str], list[BenchCase]]:
     if args.case is None:
         return list(SECTIONS), select(QUICK) if args.quick else grid()
     wanted = args.case.split(",")
@@ -65,28 +72,35 @@ def _chosen(args: argparse.Namespace) -> tuple[list[str], list[Case]]:
 
 
 def _measure(
-    args: argparse.Namespace, device: torch.device, sections: Sequence[str], cases: Sequence[Case]
+    args: argparse.Namespace, device: torch.device, sections: Sequence[str], cases: Sequence[BenchCase]
 ) -> tuple[list[Row], list[str]]:
     rows: list[Row] = []
-    with Recording(args.record) if args.record else nullcontext() as recording:
+    recording = Recording(args.record) if args.record else None
 
-        def sink(new: Sequence[Row]) -> None:
-            rows.extend(new)
-            if recording is not None:
-                recording.append(new)
+    def sink(new: Sequence[Row]) -> None:
+        rows.extend(new)
+        if recording:
+            recording.append(new)
 
-        budget = args.budget or (_QUICK_BUDGET_S if args.quick else _BUDGET_S[device.type])
-        names = args.strategy.split(",") if args.strategy else None
-        run = Run(device, sink, strategies=names, budget_s=budget)
-        _announce(run)
-        run.warm_up()
+    names = None if args.strategy is None else args.strategy.split(",")
+    bench = Bench(device, sink, strategies=names, budget_s=_budget_s(args, device))
+    with recording or nullcontext():
+        _announce(bench)
+        bench.warm_up()
         for item in _progress([*sections, *cases]):
-            run.case(item) if isinstance(item, Case) else run.section(item)
-    return rows, run.failures
+            bench.case(item) if isinstance(item, BenchCase) else bench.section(item)
+    return rows, bench.failures
 
 
-def _announce(run: Run) -> None:
-    where = run.conditions
+def _budget_s(args: argparse.Namespace, device: torch.device) -> float:
+    if args.budget is not None:
+        require_positive("--budget", args.budget)
+        return args.budget
+    return _QUICK_BUDGET_S if args.quick else _BUDGET_S.get(device.type, 1.0)
+
+
+def _announce(bench: Bench) -> None:
+    where = bench.conditions
     print(
         f"{where['machine']}, torch {where['torch']}, triton {where['triton']}, commit {where['commit']}"
         f"{', DIRTY TREE' if where['dirty'] else ''}, {where['date']}"
@@ -98,33 +112,26 @@ def _announce(run: Run) -> None:
     print("Microseconds per call; median, and first and third quartile as the spread.", flush=True)
 
 
-def _progress(items: list) -> Iterator:
+def _progress(items: list[str | BenchCase]) -> Iterator[str | BenchCase]:
     """The items, with a bar on a terminal's stderr where tqdm is installed."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
-        return iter(items)
+        yield from items
+        return
     bar = tqdm(items, unit="case", file=sys.stderr, disable=None)
-    return _named(bar)
-
-
-def _named(bar) -> Iterator:
     for item in bar:
-        bar.set_postfix_str(item.name if isinstance(item, Case) else item)
+        bar.set_postfix_str(item.name if isinstance(item, BenchCase) else item)
         yield item
 
 
 def _show(rows: Sequence[Row], cases) -> None:
     shown = [row for row in rows if row.get("case") in cases or row.get("kind") == "bandwidth"]
-    lines = [line for line in report.table(report.latest(shown)) if line["case"] in cases]
+    lines = [line for line in report.beside_floors(report.latest(shown)) if line["case"] in cases]
     print(report.text(lines))
     speeds = [{"copy": row["name"], "GB/s": row["gb_per_s"]} for row in rows if row.get("kind") == "bandwidth"]
     if speeds:
         print(f"\n{report.text(speeds)}")
-    ratios = report.how_fast(rows)
-    if ratios:
-        print(f"\n{report.text(ratios)}")
-        print(f"{sum(line['met'] for line in ratios)} of {len(ratios)} ratios are met")
 
 
 def _conclude(rows: Sequence[Row], failures: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ _RESULTS = ":(exclude,top)notebooks/results"  # recordings are outputs: appendin
 
 
 def conditions(device: torch.device) -> dict[str, object]:
-    """The conditions every row of a run carries. None: not there, or not to be found out.
+    """The conditions every row of a run carries. None: not there, or not to be known.
 
     commit: of the checkout the package lies in; else the environment variable NSA_CORE_COMMIT, whose suffix "-dirty"
         marks a tree that differs from it.
@@ -54,8 +54,8 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 def _driver() -> str | None:
-    said = _answer("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    return said.splitlines()[0] if said else None
+    drivers = _answer("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return drivers.splitlines()[0] if drivers else None
 
 
 def _cpu() -> str:

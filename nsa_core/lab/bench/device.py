@@ -26,8 +26,6 @@ class Operation:
 class Host:
     """The CPU: a call's work is done when it returns, and there is no device time to report."""
 
-    name = "cpu"
-
     def drain(self) -> None:
         """Nothing to wait for."""
 
@@ -39,7 +37,7 @@ class Cuda:
     """One CUDA device, observed through torch.profiler."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.name = device, str(device)
+        self.device = device
 
     def drain(self) -> None:
         torch.cuda.synchronize(self.device)
@@ -83,6 +81,15 @@ def _split(events: Sequence) -> Iterator[list[Operation]]:
             current.append(Operation(event.name, event.time_range.elapsed_us()))
     if current is not None:
         yield current
+
+
+def device_named(name: str | None) -> torch.device:
+    """A torch device by name; None for the GPU if there is one, else the CPU. ValueError for one that is not here."""
+    here = torch.cuda.device_count()
+    device = torch.device(("cuda" if here else "cpu") if name is None else name)
+    if device.type == "cuda" and (device.index or 0) >= here:
+        raise ValueError(f"device {name!r} is not here: this machine has {here} CUDA devices; name one or cpu")
+    return device
 
 
 def observer(device: torch.device) -> Host | Cuda:

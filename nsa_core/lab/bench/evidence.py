@@ -5,13 +5,14 @@ from importlib import resources
 from pathlib import Path
 
 from . import parts
-from .recording import Row, read
+from .recording import BrokenRecording, Row, read
 from .report import find, spread_of
 from .stats import Spread, ratio
 
 RECORD_CASES = {4: "record-4", 8: "record-8"}
 STEPS_CASES = {1: "decode-steps-1", 2: "decode-steps-2", **RECORD_CASES, 16: "decode-steps-16"}
 _CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
+_RUN_COLUMNS = ("machine", "device", "date", "case", "kind")
 _COMMITTED = "h200.jsonl"
 
 
@@ -43,11 +44,11 @@ class Evidence:
         return f"{row['machine']}, {driver}torch {row['torch']}, triton {row['triton']}, {commit}, {row['date']}"
 
     def row(self, case: str, name: str, **columns: object) -> Row:
-        found = find(self.rows, case=case, name=name, **columns)
-        if found is None or found["kind"] in ("error", "refused"):
-            said = f": {found['reason']}" if found else ""
-            raise NotMeasured(f"{case}, {' '.join([name, *map(str, columns.values())])} was not measured{said}")
-        return found
+        row = find(self.rows, case=case, name=name, **columns)
+        if row is None or row["kind"] in ("error", "refused"):
+            reason = f": {row['reason']}" if row else ""
+            raise NotMeasured(f"{case}, {' '.join([name, *map(str, columns.values())])} was not measured{reason}")
+        return row
 
     def has(self, case: str, strategy: str) -> bool:
         """Was a strategy's whole replay timed in a case?"""
@@ -76,10 +77,10 @@ class Evidence:
 
     def all(self, **columns: object) -> list[Row]:
         """Every row with these columns; NotMeasured when there is none."""
-        found = [row for row in self.rows if all(row.get(key) == value for key, value in columns.items())]
-        if not found:
+        rows = [row for row in self.rows if all(row.get(key) == value for key, value in columns.items())]
+        if not rows:
             raise NotMeasured(f"no row with {columns}")
-        return found
+        return rows
 
 
 def runs(rows: Iterable[Row]) -> list[Evidence]:
@@ -106,4 +107,14 @@ def recordings() -> list[Path]:
 
 def load(paths: Iterable[Path]) -> list[Evidence]:
     """The runs of several recordings, the newest first."""
-    return runs(row for path in paths for row in read(path))
+    return runs(row for path in paths for row in _complete(path))
+
+
+def _complete(path: Path) -> list[Row]:
+    rows = read(path)
+    for row in rows:
+        if lacking := [column for column in _RUN_COLUMNS if column not in row]:
+            raise BrokenRecording(
+                f"{path}: a row lacks {', '.join(lacking)}, so its run is unknown; restore the file"
+            )
+    return rows

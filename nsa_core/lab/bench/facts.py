@@ -1,23 +1,23 @@
-"""What the record claims without a clock: how many copies, what they become on the device, whether steps are equal."""
+"""What the record claims without a clock: how many copies, what the device makes of them, whether steps are equal."""
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 import nsa_core as nsa
 from nsa_core.strategies import REGISTRY
 
-from .cases import DECODE, EXTEND, VERIFY, Case, Inputs, build
+from .cases import MODES, BenchCase, CaseInputs, build
 from .device import Cuda, Host
 from .parts import plan_of_one_step
 from .recording import Row
 
 _PROFILED = 3
-_STEPS = (DECODE, VERIFY, EXTEND)
 
 
-def plan(case: Case, inputs: Inputs) -> Row:
+def plan(case: BenchCase, inputs: CaseInputs) -> Row:
     """One step's copies: how many, how many contiguous on both sides, and the bytes of each kind."""
     pairs = plan_of_one_step(case, inputs).values()
     flat = [src for dst, src in pairs if dst.is_contiguous() and src.is_contiguous()]
@@ -41,11 +41,10 @@ def rows(device: torch.device, observer: Host | Cuda) -> Iterator[Row]:
 
 def _equal_steps(device: torch.device) -> Iterator[Row]:
     """Does `eager`, which computes every step, hold the same in every step, and the same as `copy`?"""
-    for mode in _STEPS:
-        case = Case(f"equal-steps-{mode.value}", mode, width=8192)
+    for mode in MODES:
+        case = BenchCase(f"equal-steps-{mode.value}", mode, width=8192)
         inputs = build(case, device)
-        held = [_replayed(case, inputs, name) for name in ("eager", "copy")]
-        first, others = held[0][0], [*held[0][1:], *held[1]]
+        first, *others = _replayed(case, inputs, "eager") + _replayed(case, inputs, "copy")
         same = all(torch.equal(first[name], other[name]) for other in others for name in first)
         yield {
             "kind": "fact",
@@ -58,7 +57,7 @@ def _equal_steps(device: torch.device) -> Iterator[Row]:
         }
 
 
-def _replayed(case: Case, inputs: Inputs, strategy: str) -> list[dict[str, torch.Tensor]]:
+def _replayed(case: BenchCase, inputs: CaseInputs, strategy: str) -> list[dict[str, torch.Tensor]]:
     backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=strategy)
     sets = backend.capture(case.bs, case.mode)
     backend.replay(inputs.batch, case.mode)
@@ -67,40 +66,35 @@ def _replayed(case: Case, inputs: Inputs, strategy: str) -> list[dict[str, torch
 
 def _source_lines() -> Iterator[Row]:
     """Lines of each strategy's own file and of the kernel modules it names."""
+    kernel_files = sorted(Path(nsa.__file__).parent.joinpath("kernels").glob("[!_]*.py"))
     for name, cls in REGISTRY.items():
         text = inspect.getsource(inspect.getmodule(cls))
-        kernels = [kernel for kernel in _kernel_files() if f"import {kernel.stem}" in text]
+        kernels = [kernel for kernel in kernel_files if f"import {kernel.stem}" in text]
         lines = len(text.splitlines()) + sum(len(kernel.read_text().splitlines()) for kernel in kernels)
         yield {"kind": "fact", "name": "source lines", "strategy": name, "value": lines}
-
-
-def _kernel_files():
-    from pathlib import Path
-
-    return sorted(Path(nsa.__file__).parent.joinpath("kernels").glob("[!_]*.py"))
 
 
 def _custom_object(device: torch.device) -> Row:
     """What asking FlashMLA's metadata the question of the record's kernel answers."""
     schedule = nsa.schedule_flashmla(torch.ones(1, dtype=torch.int32, device=device), 1, 1)
     try:
-        said = str(schedule.is_contiguous())
+        answer = str(schedule.is_contiguous())
     except AttributeError as error:
-        said = str(error)
-    return {"kind": "fact", "name": "FlashMLA metadata.is_contiguous()", "value": said}
+        answer = str(error)
+    return {"kind": "fact", "name": "FlashMLA metadata.is_contiguous()", "value": answer}
 
 
-def _copied_cases() -> list[Case]:
-    made = [Case(f"copy-kinds-{mode.value}", mode, steps=1, width=8192, flashmla="dense") for mode in _STEPS]
-    return [*made, Case("copy-kinds-full-width", steps=1, width=4096)]
+def _copied_cases() -> list[BenchCase]:
+    made = [BenchCase(f"copy-kinds-{mode.value}", mode, steps=1, width=8192, flashmla="dense") for mode in MODES]
+    return [*made, BenchCase("copy-kinds-full-width", steps=1, width=4096)]
 
 
-def _copy_kinds(case: Case, device: torch.device, observer: Host | Cuda) -> Iterator[Row]:
+def _copy_kinds(case: BenchCase, device: torch.device, observer: Host | Cuda) -> Iterator[Row]:
     """Which operation of the device each `.copy_()` of a step becomes; None where there is no device to watch."""
     named = plan_of_one_step(case, build(case, device))
-    seen = observer.profile([lambda d=dst, s=src: d.copy_(s) for dst, src in named.values()], _PROFILED)
+    profiles = observer.profile([lambda d=dst, s=src: d.copy_(s) for dst, src in named.values()], _PROFILED)
     for at, (field, (dst, src)) in enumerate(named.items()):
-        operations = seen[at][0] if seen else []
+        operations = profiles[at][0] if profiles else []
         yield {
             "kind": "copy",
             "name": field,

@@ -11,7 +11,7 @@ from nsa_core.plan import CopyPlan
 from nsa_core.strategies import REGISTRY
 from nsa_core.strategies.base import Captured, PlanStrategy, Strategy
 
-from .cases import Case, Inputs
+from .cases import BenchCase, CaseInputs
 from .timer import Candidate
 from .verify import Gate, poison
 
@@ -27,10 +27,10 @@ CACHED, REBUILT = "page transform, cached columns", "page transform, columns reb
 OPERATIONS = ("to(int32)", "cumsum", "table gather", "clamp", "page transform", "cat/arange")
 MICRO_SIZES = (32, 64, 128, 256, 512, 1024, 2048)  # elements of the record's seven int32 copies
 MICRO_CALLS = 1000
-OPERATIONS_CASE = Case("precompute-parts", width=8192)
+OPERATIONS_CASE = BenchCase("precompute-parts", width=8192)
 
 
-def precompute_only(case: Case, inputs: Inputs, gate: Gate) -> Candidate:
+def precompute_only(case: BenchCase, inputs: CaseInputs, gate: Gate) -> Candidate:
     """Validation and computation of one step, as every copying strategy does once."""
     given = (case.config, inputs.req_to_token, inputs.batch, case.mode)
     _, sets = _bound("copy", case, inputs, 1)
@@ -44,7 +44,7 @@ def precompute_only(case: Case, inputs: Inputs, gate: Gate) -> Candidate:
     return Candidate(PRECOMPUTE, lambda: precompute(*given), check)
 
 
-def copies(case: Case, inputs: Inputs, name: str, steps: int) -> Candidate:
+def copies(case: BenchCase, inputs: CaseInputs, name: str, steps: int) -> Candidate:
     """The copies of `steps` steps alone: plans built and executed as in a replay, nothing computed."""
     values = precompute(case.config, inputs.req_to_token, inputs.batch, case.mode)
     executor, sets = _bound(name, case, inputs, steps)
@@ -55,7 +55,7 @@ def copies(case: Case, inputs: Inputs, name: str, steps: int) -> Candidate:
     return _execution(name, lambda: executor.execute(plans()), plans())
 
 
-def one_copy(case: Case, inputs: Inputs) -> Candidate:
+def one_copy(case: BenchCase, inputs: CaseInputs) -> Candidate:
     """The largest `.copy_()` of a step, its views ready: a single launch with the replay's own shapes."""
     values = precompute(case.config, inputs.req_to_token, inputs.batch, case.mode)
     _, sets = _bound("copy", case, inputs, 1)
@@ -77,12 +77,13 @@ def micro_copies(device: torch.device, name: str) -> Candidate:
     """The record's micro-benchmark: seven contiguous int32 copies through one executor, the plan ready."""
     sources = [torch.arange(size, dtype=torch.int32, device=device) for size in MICRO_SIZES]
     plans = [[(torch.zeros_like(src), src) for src in sources]]
-    case, table = Case("smallest", bs=1, lengths=1, steps=1), torch.zeros(1, 64, dtype=torch.int32, device=device)
-    executor, _ = _bound(name, case, Inputs(table, None, (1,), None), 1)
+    table = torch.zeros(1, 64, dtype=torch.int32, device=device)
+    smallest = BenchCase("smallest", bs=1, lengths=1, steps=1)
+    executor, _ = _bound(name, smallest, CaseInputs(table, None, (1,), None), 1)
     return _execution(SEVEN_COPIES, lambda: executor.execute(plans), plans)
 
 
-def operations(case: Case, inputs: Inputs) -> Iterator[Candidate]:
+def operations(case: BenchCase, inputs: CaseInputs) -> Iterator[Candidate]:
     """The groups the record splits computing one step into, each on a decode case's own tensors."""
     config, batch, table = case.config, inputs.batch, inputs.req_to_token
     want = precompute(config, table, batch, case.mode)
@@ -106,8 +107,8 @@ def operations(case: Case, inputs: Inputs) -> Iterator[Candidate]:
     yield _comparison("cat/arange", ranges, expanded)
 
 
-def transforms(case: Case, inputs: Inputs) -> Iterator[Candidate]:
-    """The page transform three ways: sliced, through the cached index tensor, and with that tensor built every time."""
+def transforms(case: BenchCase, inputs: CaseInputs) -> Iterator[Candidate]:
+    """The page transform three ways: sliced, through the cached index tensor, with that tensor built every time."""
     page_table = inputs.req_to_token[:, : max(inputs.lengths)].index_select(0, inputs.batch.req_pool_indices)
     size = case.page_size
     want = page_table[:, ::size] // size
@@ -133,7 +134,7 @@ def transform_page_table_indexed(page_table_1: torch.Tensor, page_size: int) -> 
     return page_table_1.index_select(1, columns) // page_size
 
 
-def plan_of_one_step(case: Case, inputs: Inputs) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def plan_of_one_step(case: BenchCase, inputs: CaseInputs) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """The copies of one step by field name."""
     values = precompute(case.config, inputs.req_to_token, inputs.batch, case.mode)
     _, sets = _bound("copy", case, inputs, 1)
@@ -143,7 +144,7 @@ def plan_of_one_step(case: Case, inputs: Inputs) -> dict[str, tuple[torch.Tensor
     return {names.get(dst.data_ptr(), skipping_zero.get(dst.data_ptr())): (dst, src) for dst, src in plan}
 
 
-def _bound(name: str, case: Case, inputs: Inputs, steps: int) -> tuple[Strategy, list[NSAMetadata]]:
+def _bound(name: str, case: BenchCase, inputs: CaseInputs, steps: int) -> tuple[Strategy, list[NSAMetadata]]:
     """An executor with sets of its own; it runs plans only, so no batch ever reaches it."""
     bs = len(inputs.lengths)
     sets = MultiStepBackend(case.config, inputs.req_to_token, steps, strategy=name).capture(bs, case.mode)

@@ -1,18 +1,22 @@
 """Measurements on disk: JSON lines, appended and never replaced, readable after an interrupted run."""
 
 import json
+import math
+import re
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 Row = dict[str, object]
 
+_MEASURED = re.compile(r".*_us(_q[13])?|gb_per_s")  # columns of measurements
 _INTERRUPTED = {"kind": "note", "note": "an interrupted run left the line before this one"}
 
 
 class BrokenRecording(ValueError):
-    """A recording with a line that an interrupted run cannot explain."""
+    """A file that is no recording, or one with a line that the bench did not write."""
 
 
 class Recording:
@@ -31,35 +35,69 @@ class Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # append flushed or raised; closing would only raise the same once more
+            self._file.close()
 
     def append(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
-            self._file.flush()
+            line = json.dumps(row, allow_nan=False) + "\n"
+            try:
+                self._file.write(line)
+                self._file.flush()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def read(path: Path | str) -> list[Row]:
-    """The rows of a recording.
+    """The rows of a recording, at least one.
 
     Half a row at the end, left by an interrupted run, is left out with a warning; so is one that a later run found
-    there and marked. Any other line that is no row raises BrokenRecording.
+    there and marked. BrokenRecording names any other line that is no row, and a measurement that is none: times,
+    their quartiles and bandwidths are finite numbers above 0.
     """
-    lines = [_parsed(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    for at, row in enumerate(lines):
-        if row is None and at + 1 < len(lines) and lines[at + 1] != _INTERRUPTED:
-            raise BrokenRecording(f"{path}, line {at + 1} is no row and no interrupted run left it; restore the file")
+    rows = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(_lines(path), 1)]
+    for number, row in enumerate(rows, 1):
+        if row is None and number < len(rows) and rows[number] != _INTERRUPTED:
+            raise BrokenRecording(f"{path}, line {number} is no row and no interrupted run left it; restore the file")
+    complete = [row for row in rows if row is not None and row != _INTERRUPTED]
+    if not complete:
+        raise BrokenRecording(f"{path} has no rows; record some: python -m nsa_core bench --record FILE")
+    for number, row in enumerate(rows, 1):
         if row is None:
-            warnings.warn(f"{path}, line {at + 1}: half a row of an interrupted run is left out", stacklevel=2)
-    return [row for row in lines if row is not None and row != _INTERRUPTED]
+            warnings.warn(f"{path}, line {number}: half a row of an interrupted run is left out", stacklevel=2)
+    return complete
 
 
-def _parsed(line: str) -> Row | None:
+def _lines(path: Path | str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BrokenRecording(f"{path} is no recording: byte {error.start} is not UTF-8 text") from error
+
+
+def _parsed(line: str, where: str) -> Row | None:
+    """The row of a line; None when there is none in it."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return row if isinstance(row, dict) else None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or an integer of thousands of digits
+        raise BrokenRecording(f"{where} is no row: {error}; restore the file") from error
+    if not isinstance(row, dict):
+        return None
+    for column, value in row.items():
+        if not _possible(column, value):
+            must = "a finite number, for a time or a bandwidth above 0"
+            raise BrokenRecording(f"{where}: {column} is {value!r}, must be {must}; restore the file")
+    return row
+
+
+def _possible(column: str, value: object) -> bool:
+    if not _MEASURED.fullmatch(column):
+        return not isinstance(value, float) or math.isfinite(value)
+    if value is None:  # not measured; a quartile exists only beside its median
+        return not column.endswith(("_q1", "_q3"))
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -1,9 +1,11 @@
-"""Rows as tables: beside the floors, against a recording, and against what the fast strategies set out to reach."""
+"""Rows as tables: beside the floors, and against a recording."""
 
 from collections.abc import Iterable, Sequence
 
+from nsa_core.audit.report import table
+
 from .floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
-from .recording import Row
+from .recording import BrokenRecording, Row
 from .stats import Spread
 
 _LAUNCH_FLOORS = (ONE_NODE_GRAPH, EMPTY_LAUNCH, TINY_COPY)  # the lowest that a device has comes first
@@ -22,14 +24,17 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 def find(rows: Iterable[Row], **wanted: object) -> Row | None:
     """The last row whose columns are the wanted ones; None when there is none."""
-    found = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
-    return found[-1] if found else None
+    matching = [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    return matching[-1] if matching else None
 
 
 def spread_of(row: Row, column: str) -> Spread | None:
     """A column's median and quartiles."""
     if row.get(column) is None:
         return None
+    for end in ("q1", "q3", "n"):
+        if f"{column}_{end}" not in row:
+            raise BrokenRecording(f"{row['case']}, {row.get('name')}: {column} stands without {column}_{end}")
     return Spread(row[column], row[f"{column}_q1"], row[f"{column}_q3"], row[f"{column}_n"])
 
 
@@ -42,12 +47,12 @@ def bandwidth(rows: Iterable[Row]) -> float | None:
 def launch_floor(rows: Iterable[Row], case: str) -> Row | None:
     """The lowest launch floor that was timed in turns with a case's candidates."""
     of_case = [row for row in rows if row.get("case") == case and row.get("kind") == "floor"]
-    found = (find(of_case, name=name) for name in _LAUNCH_FLOORS)
-    return next((row for row in found if row is not None), None)
+    floors = (find(of_case, name=name) for name in _LAUNCH_FLOORS)
+    return next((row for row in floors if row is not None), None)
 
 
-def table(rows: Sequence[Row]) -> list[Row]:
-    """One line per timed row: times, times over `copy`'s, and multiples of the launch floor and of the bytes' time."""
+def beside_floors(rows: Sequence[Row]) -> list[Row]:
+    """One line per timed row: times, times faster than `copy`, and multiples of both floors."""
     return [_line(row, rows) for row in timed(rows)]
 
 
@@ -91,106 +96,15 @@ def compare(rows: Sequence[Row], recorded: Sequence[Row]) -> list[Row]:
     return lines
 
 
-def how_fast(rows: Sequence[Row]) -> list[Row]:
-    """The ratios the strategies past the copies set out to reach, each with its limit, from one run's rows."""
-    rows = latest(rows)
-    lines = [
-        *_graph_lines(rows),
-        *_speed_up_lines(rows),
-        *_byte_lines(rows),
-        *_shared_lines(rows),
-        *_host_lines(rows),
-    ]
-    return [line | {"met": _met(line)} for line in lines if line["value"] is not None]
-
-
-_PAST_DECODE = ("target_verify", "draft_extend")
-_STEPS_CASES = ["decode-steps-1", "record-4", "record-8", "decode-steps-16"]
-_STEPS_CASES += [f"{mode}-steps-{n}" for mode in _PAST_DECODE for n in (1, 4, 8, 16)]
-
-
-def _graph_lines(rows: list[Row]) -> Iterable[Row]:
-    per_us = bandwidth(rows)
-    for case in _STEPS_CASES:
-        graph, floor = (
-            find(rows, case=case, kind="strategy", name="graph"),
-            find(rows, case=case, name=ONE_NODE_GRAPH),
-        )
-        if graph and floor and per_us:
-            least = max(floor["loop_us"], graph["bytes_generate"] / per_us)
-            yield _at_most(f"{case}: graph loop / max(one-node graph, bytes)", graph["loop_us"] / least, 1.25)
-            yield _at_most(f"{case}: graph host / one-node graph host", graph["host_us"] / floor["host_us"], 1.25)
-
-
-def _speed_up_lines(rows: list[Row]) -> Iterable[Row]:
-    for case, slower, least in (("record-4", "copy", 60), ("record-8", "copy", 60), ("record-4", "eager", 100)):
-        graph, other = (find(rows, case=case, kind="strategy", name=name) for name in ("graph", slower))
-        value = _quotient(other and other["loop_us"], graph and graph["loop_us"])
-        yield {"ratio": f"{case}: {slower} loop / graph loop", "value": value, "limit": least, "side": "at least"}
-
-
-def _byte_lines(rows: list[Row]) -> Iterable[Row]:
-    per_us = bandwidth(rows)
-    for case in ("decode", *_PAST_DECODE):
-        for name in ("fused", "graph"):
-            row = find(rows, case=f"bytes-64k-steps-8-{case}", kind="strategy", name=name)
-            least = row and per_us and row["bytes_generate"] / per_us
-            value = _quotient(row and row["device_us"], least)
-            yield _at_most(f"bytes-64k-steps-8-{case}: {name} device / bytes", value, 1.25)
-    one = find(rows, case="one-long-64k", kind="strategy", name="fused")
-    every = find(rows, case="bytes-64k-steps-8-decode", kind="strategy", name="fused")
-    if one and every:
-        used = one["bytes_generate"] / every["bytes_generate"]
-        name = f"one-long-64k: fused device / that of all long (it moves {used:.3f} of the bytes)"
-        yield _at_most(name, _quotient(one["device_us"], every["device_us"]), 0.5)
-
-
-def _shared_lines(rows: list[Row]) -> Iterable[Row]:
-    pairs = [(f"{mode}-steps-1", f"{mode}-steps-8") for mode in _PAST_DECODE]
-    for one, eight in [("decode-steps-1", "record-8"), *pairs]:
-        few, many = (find(rows, case=case, kind="strategy", name="shared+fused") for case in (one, eight))
-        for column in ("device_us", "captured_bytes"):
-            value = _quotient(many and many[column], few and few[column])
-            yield _at_most(f"{eight}: shared+fused {column} / that at 1 step", value, 1.1)
-
-
-def _host_lines(rows: list[Row]) -> Iterable[Row]:
-    for case in _STEPS_CASES:
-        fused, empty = find(rows, case=case, kind="strategy", name="fused"), find(rows, case=case, name=EMPTY_LAUNCH)
-        value = _quotient(fused and fused["host_us"], empty and empty["host_us"])
-        yield _at_most(f"{case}: fused host / empty Triton launch host", value, 2)
-
-
-def _at_most(name: str, value: float | None, limit: float) -> Row:
-    return {"ratio": name, "value": None if value is None else round(value, 3), "limit": limit, "side": "at most"}
-
-
-def _met(line: Row) -> bool:
-    return line["value"] <= line["limit"] if line["side"] == "at most" else line["value"] >= line["limit"]
-
-
 def _quotient(over: float | None, under: float | None) -> float | None:
     return round(over / under, 3) if over and under else None
 
 
 def text(lines: Sequence[Row]) -> str:
-    """A table as text, through pandas where it is installed."""
+    """Lines with the same columns as one aligned table."""
     if not lines:
         return "(no rows)"
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        return _plain(lines)
-    with pandas.option_context(
-        "display.width", 250, "display.max_columns", None, "display.max_rows", None, "display.max_colwidth", None
-    ):
-        return pandas.DataFrame([{k: _cell(v) for k, v in line.items()} for line in lines]).to_string(index=False)
-
-
-def _plain(lines: Sequence[Row]) -> str:
-    cells = [list(lines[0]), *([_cell(value) for value in line.values()] for line in lines)]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(table(tuple(lines[0]), [tuple(map(_cell, line.values())) for line in lines]))
 
 
 def _cell(value: object) -> str:

@@ -6,33 +6,28 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
-from typing import Self
 
 import torch
 
 import nsa_core as nsa
 from nsa_core.strategies import REGISTRY, StrategyInfo
-from nsa_core.strategies.base import ReplayReport
+from nsa_core.strategies.base import Refused, ReplayReport
 
 from . import facts, floors, parts
-from .cases import Case, Inputs, build
+from .bytes_moved import bytes_moved
+from .cases import BenchCase, CaseInputs, build
 from .conditions import conditions
 from .device import observer
 from .recording import Row
 from .stats import Spread
 from .timer import Admitted, Candidate, Timer, Timing
-from .traffic import traffic
 from .verify import Gate
 
 Labelled = tuple[Row, Callable[[], Candidate]]  # what the row says besides its times, and how to make the candidate
 WARM_UP_CALLS = 200_000  # about 1.5 s of 4-byte copies
 
 
-class Refused(RuntimeError):
-    """A strategy declined a configuration at capture, with a reason: a result, not a failure."""
-
-
-class Run:
+class Bench:
     """Measures cases and sections on one device and hands every row to `sink` as soon as it is known.
 
     strategies: names to measure; None for all that are available.
@@ -58,7 +53,7 @@ class Run:
             timer = Timer(self.observer, budget_s=1, rounds=1, loop_calls=WARM_UP_CALLS)
             timer.time([next(floors.launches(self.device))])  # profiles too: every later row is measured after that
 
-    def case(self, case: Case) -> None:
+    def case(self, case: BenchCase) -> None:
         """All rows of one case."""
         with self._noting({"case": case.name}):
             inputs = build(case, self.device)
@@ -73,7 +68,7 @@ class Run:
             SECTIONS[name](self, {"case": name})
         self._free()
 
-    def _candidates(self, case: Case, inputs: Inputs, gate: Gate) -> Iterator[Labelled]:
+    def _candidates(self, case: BenchCase, inputs: CaseInputs, gate: Gate) -> Iterator[Labelled]:
         for name, info in self.strategies.items():
             label = {"kind": "strategy", "name": name, "strategy": name, "contract": info.contract}
             given = _unmirrored(inputs) if REGISTRY[name].capture_safe else inputs
@@ -83,19 +78,19 @@ class Run:
         yield from self._parts(case, inputs, gate)
         yield from self._floors()
 
-    def _variants(self, case: Case, inputs: Inputs, gate: Gate, label: Row) -> Iterator[Labelled]:
+    def _variants(self, case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row) -> Iterator[Labelled]:
         """How a strategy that reads nothing on the host can be called otherwise."""
         cls = REGISTRY[label["strategy"]]
         ways = {"new batch object": _replay_anew} if cls.capture_safe else {}
         if hasattr(cls, "reads"):
-            ways["inputs copied in"] = _replay_elsewhere
+            ways["inputs copied in"] = partial(_replay, recorded=False)
         elif cls.capture_safe and self.device.type == "cuda":
             ways["in the caller's graph"] = _refresh_in_graph
         for way, make in ways.items():
             named = label | {"kind": "variant", "name": f"{label['name']}, {way}"}
             yield named, partial(make, case, inputs, gate, named)
 
-    def _parts(self, case: Case, inputs: Inputs, gate: Gate) -> Iterator[Labelled]:
+    def _parts(self, case: BenchCase, inputs: CaseInputs, gate: Gate) -> Iterator[Labelled]:
         yield _part(parts.PRECOMPUTE), partial(parts.precompute_only, case, inputs, gate)
         for name in parts.executors(self.strategies) if case.parts else ["copy"]:
             yield _part(parts.COPY_ALL, name), partial(parts.copies, case, inputs, name, case.steps)
@@ -106,16 +101,13 @@ class Run:
 
     def _floors(self) -> Iterator[Labelled]:
         for candidate in floors.launches(self.device):
-            yield {"kind": "floor", "name": candidate.name}, partial(_itself, candidate)
-
-    def _bandwidth(self, about: Row) -> None:
-        for candidate, moved in floors.bandwidths(self.device):
-            label = {"kind": "bandwidth", "name": candidate.name, "bytes": moved}
-            self._time(about, [(label, partial(_itself, candidate))], self._timer(0.2))
+            yield _ready({"kind": "floor", "name": candidate.name}, candidate)
 
     def _launch_floors(self, about: Row) -> None:
         self._time(about, self._floors(), self._timer(0.5))
-        self._bandwidth(about)
+        for candidate, moved in floors.bandwidths(self.device):
+            label = {"kind": "bandwidth", "name": candidate.name, "bytes": moved}
+            self._time(about, [_ready(label, candidate)], self._timer(0.2))
 
     def _micro(self, about: Row) -> None:
         names = parts.executors(self.strategies)
@@ -125,7 +117,7 @@ class Run:
     def _operations(self, about: Row) -> None:
         inputs = build(parts.OPERATIONS_CASE, self.device)
         groups = [*parts.operations(parts.OPERATIONS_CASE, inputs), *parts.transforms(parts.OPERATIONS_CASE, inputs)]
-        made = [(_part(candidate.name), partial(_itself, candidate)) for candidate in groups]
+        made = [_ready(_part(candidate.name), candidate) for candidate in groups]
         about = describe(parts.OPERATIONS_CASE, inputs) | about
         self._time(about, [*made, *self._floors()], self._timer(1.0))
 
@@ -152,16 +144,15 @@ class Run:
 
     @contextmanager
     def _noting(self, about: Row) -> Iterator[None]:
-        """Turn a failure into a row and go on: an error counts against the run, a refusal is a finding."""
-        noted = _Noted()
-        with noted:
+        """Turn what the block raises into a row and go on; a strategy that declines is no failure of the run."""
+        try:
             yield
-        if noted.error is None:
-            return
-        if isinstance(noted.error, Refused):
-            self._emit([about | {"kind": "refused", "reason": str(noted.error)}])
-            return
-        reason = f"{type(noted.error).__name__}: {noted.error}"
+        except Refused as refusal:
+            self._emit([about | {"kind": "refused", "reason": str(refusal)}])
+        except Exception as error:
+            self._fail(about, f"{type(error).__name__}: {error}")
+
+    def _fail(self, about: Row, reason: str) -> None:
         self._emit([about | {"kind": "error", "reason": reason}])
         self.failures.append(f"{about['case']} {about.get('name', '')}: {reason}")
         print(f"FAILED: {self.failures[-1]}", file=sys.stderr, flush=True)
@@ -171,30 +162,17 @@ class Run:
             torch.cuda.empty_cache()
 
 
-class _Noted:
-    """Holds the error its block raised. What stops a program (an interrupt, an exit) passes through."""
-
-    error: Exception | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind, error: BaseException | None, _trace) -> bool:
-        self.error = error if isinstance(error, Exception) else None
-        return self.error is not None
-
-
-SECTIONS: dict[str, Callable[[Run, Row], None]] = {
-    "floors": Run._launch_floors,
-    "facts": Run._facts,
-    "seven-copies": Run._micro,
-    "precompute-parts": Run._operations,
+SECTIONS: dict[str, Callable[[Bench, Row], None]] = {
+    "floors": Bench._launch_floors,
+    "facts": Bench._facts,
+    "seven-copies": Bench._micro,
+    "precompute-parts": Bench._operations,
 }
 
 
-def describe(case: Case, inputs: Inputs) -> Row:
+def describe(case: BenchCase, inputs: CaseInputs) -> Row:
     """A case's conditions as columns."""
-    moved = traffic(case, inputs)
+    moved = bytes_moved(case, inputs)
     return {
         "case": case.name,
         "mode": case.mode.value,
@@ -265,31 +243,26 @@ def not_timed(info: StrategyInfo, device: torch.device) -> str | None:
     return None
 
 
-def _unmirrored(inputs: Inputs) -> Inputs:
+def _unmirrored(inputs: CaseInputs) -> CaseInputs:
     """For a strategy that reads nothing on the host: mirrors would only be checked."""
     return replace(inputs, batch=replace(inputs.batch, seq_lens_cpu=None, accept_length_cpu=None))
 
 
-def _replay(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
-    """A strategy's whole replay of one batch object, on sets of its own; one that records inputs records these."""
-    backend = _captured(case, inputs, label, recorded=True)
+def _replay(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row, *, recorded: bool = True) -> Candidate:
+    """A strategy's whole replay of one batch object, on sets of its own. recorded: where a strategy can record the
+    tensors it reads, it records these; else it has to copy them in first."""
+    backend = _captured(case, inputs, label, recorded=recorded)
     return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
 
 
-def _replay_elsewhere(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
-    """The same where the strategy did not record these inputs and has to copy them in first."""
-    backend = _captured(case, inputs, label, recorded=False)
-    return _checked(backend, gate, label, partial(backend.replay, inputs.batch, case.mode))
-
-
-def _replay_anew(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+def _replay_anew(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row) -> Candidate:
     """The same for an engine that wraps its tensors in a new batch object every time: validated every time."""
     backend = _captured(case, inputs, label, recorded=True)
     batches = cycle([inputs.batch, replace(inputs.batch)])
     return _checked(backend, gate, label, lambda: backend.replay(next(batches), case.mode))
 
 
-def _refresh_in_graph(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Candidate:
+def _refresh_in_graph(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row) -> Candidate:
     """A caller's graph of one node of its own and the refresh; the one-node floor is what it would cost without."""
     backend, own = _captured(case, inputs, label, recorded=False), torch.zeros_like(inputs.batch.seq_lens)
     backend.replay(inputs.batch, case.mode)  # compiled before the capture
@@ -300,13 +273,10 @@ def _refresh_in_graph(case: Case, inputs: Inputs, gate: Gate, label: Row) -> Can
     return _checked(backend, gate, label, graph.replay)
 
 
-def _captured(case: Case, inputs: Inputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
+def _captured(case: BenchCase, inputs: CaseInputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
     records = recorded and hasattr(REGISTRY[label["strategy"]], "reads")
-    try:
-        backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
-        backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)
-    except ValueError as refusal:
-        raise Refused(str(refusal)) from refusal
+    backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
+    backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)
     label["captured_bytes"] = backend.memory(inputs.batch.bs, case.mode).held
     return backend
 
@@ -321,16 +291,14 @@ def _checked(backend: nsa.MultiStepBackend, gate: Gate, label: Row, call: Callab
 
 
 def _reported(done: ReplayReport | None) -> Row:
-    return (
-        {}
-        if done is None
-        else {"host_reads": done.host_reads, "paths": dict(done.paths), "inputs_copied": done.inputs_copied}
-    )
+    if done is None:
+        return {}
+    return {"host_reads": done.host_reads, "paths": dict(done.paths), "inputs_copied": done.inputs_copied}
 
 
 def _part(name: str, strategy: str | None = None) -> Row:
     return {"kind": "part", "name": name, "strategy": strategy}
 
 
-def _itself(candidate: Candidate) -> Candidate:
-    return candidate
+def _ready(label: Row, candidate: Candidate) -> Labelled:
+    return label, lambda: candidate

@@ -1,5 +1,6 @@
 """What a list of samples says: its middle, its spread, and whether two lists differ by more than that."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ def ratio(numerator: Spread, denominator: Spread) -> Spread:
         numerator.q3 / denominator.q1,
         min(numerator.count, denominator.count),
     )
+
+
+def require_positive(name: str, value: float) -> None:
+    """ValueError unless `value` is a finite number above 0."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number above 0, got {value:g}")
 
 
 def clearly_below(smaller: Spread, larger: Spread, factor: float = 1.0) -> bool:

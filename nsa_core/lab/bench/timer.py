@@ -1,4 +1,4 @@
-"""The one timer: host time, loop time, latency, device time and device operations of calls that must be right first."""
+"""The one timer: host, loop and device time, latency and device operations of calls that must be right first."""
 
 import gc
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 
 from .device import Cuda, Host
-from .stats import Spread, spread
+from .stats import Spread, require_positive, spread
 
 LOOP_CALLS = 200  # most calls of one loop block
 SINGLE_CALLS = 20  # most single calls of one round
@@ -84,10 +84,9 @@ class Timer:
         loop_calls: int | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        if budget_s <= 0 or rounds < 1 or (loop_calls is not None and loop_calls < 1):
-            raise ValueError(
-                f"budget_s, rounds and loop_calls must be above 0, got {budget_s}, {rounds}, {loop_calls}"
-            )
+        require_positive("budget_s", budget_s)
+        require_positive("rounds", rounds)
+        require_positive("loop_calls", 1 if loop_calls is None else loop_calls)
         self.observer, self.budget_s, self.rounds = observer, budget_s, rounds
         self.loop_calls, self._clock = loop_calls, clock
 
@@ -150,12 +149,12 @@ class Timer:
 
     def _timings(self, admitted: Sequence[Admitted], samples: dict[str, _Samples]) -> dict[str, Timing]:
         profiles = self.observer.profile([a.candidate.call for a in admitted], PROFILED_CALLS)
-        found = {}
+        timings = {}
         for at, (name, s) in enumerate(samples.items()):
             device, ops = _on_device(profiles[at]) if profiles else (None, None)
             latency = None if isinstance(self.observer, Host) else _us(s.latency)
-            found[name] = Timing(_us(s.host), _us(s.loop), latency, device, ops)
-        return found
+            timings[name] = Timing(_us(s.host), _us(s.loop), latency, device, ops)
+        return timings
 
 
 def _us(nanoseconds: Sequence[float]) -> Spread:

@@ -8,7 +8,7 @@ import torch
 from nsa_core import MultiStepBackend, NSAMetadata, schedule_flashmla
 from nsa_core.audit.oracle import Cells, differences, expected
 
-from .cases import Case, Inputs
+from .cases import BenchCase, CaseInputs
 
 POISON = -7  # no field can hold it
 _VECTORS_WITH_LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k")
@@ -17,7 +17,7 @@ _VECTORS_WITH_LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k")
 class Gate:
     """Checks the strategies of one case. Expected cells are computed once per contract and distinct step."""
 
-    def __init__(self, case: Case, inputs: Inputs) -> None:
+    def __init__(self, case: BenchCase, inputs: CaseInputs) -> None:
         self.case, self.inputs = case, inputs
         self._expected: dict[tuple[str, int], dict[str, Cells]] = {}
 
@@ -36,11 +36,11 @@ class Gate:
         return self.differences(sets, contract)
 
     def differences(self, sets: list[NSAMetadata], contract: str) -> list[str]:
-        found = []
+        lines = []
         for step, captured in enumerate(sets):
             wrong = differences(captured, self._cells(contract, step, captured), None) + self._schedule(captured)
-            found += [f"step {step}: {line}" for line in wrong]
-        return found
+            lines += [f"step {step}: {line}" for line in wrong]
+        return lines
 
     def cells(self, contract: str) -> int:
         """How many cells of all steps `differences` compares."""
@@ -89,7 +89,7 @@ class Gate:
 
 
 def poison(captured: NSAMetadata, dense: bool) -> None:
-    """Fill everything a replay writes, so that a cell nobody writes is seen. Leading zeros and constants stay."""
+    """Fill everything a replay writes, so that a cell nobody writes is noticed. Leading zeros and constants stay."""
     constant = ("cu_seqlens_q", "nsa_cu_seqlens_q", "flashmla_metadata")
     for field in fields(captured):
         value = getattr(captured, field.name)

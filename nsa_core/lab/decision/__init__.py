@@ -5,15 +5,14 @@ from .command import add_arguments, main, measure
 from .criteria import (
     Alternative,
     Criterion,
-    Decision,
-    alternatives,
     better_alternative_criterion,
     bottleneck_criterion,
     conclude,
     copy_share_criterion,
-    decide,
+    measured_alternatives,
     replay_share,
 )
+from .decision import Decision, decide
 
 __all__ = [
     "Alternative",
@@ -21,7 +20,6 @@ __all__ = [
     "Criterion",
     "Decision",
     "add_arguments",
-    "alternatives",
     "better_alternative_criterion",
     "bottleneck_criterion",
     "conclude",
@@ -30,6 +28,7 @@ __all__ = [
     "fit",
     "main",
     "measure",
+    "measured_alternatives",
     "measured_break_even",
     "replay_share",
 ]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ..bench import parts
 from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
 from ..bench.floors import TINY_COPY
-from ..bench.recording import Row
 from ..bench.stats import Spread, ratio
 
 TOLERANCE = 0.25  # a measured time or ratio holds when its middle half comes within this much of the record's number
@@ -15,7 +14,7 @@ COPY_SHARE_LIMIT = 0.5  # the record's condition for looking again
 HELD, NOT_HELD, NOT_TESTABLE, JUDGEMENT = "held", "did not hold", "not testable there", "judgement"
 MET, NOT_MET = "met", "not met"
 
-Found = tuple[bool | None, str]  # does it hold (None: a judgement, which no number settles), and the number
+Outcome = tuple[bool | None, str]  # does the claim hold (None: no number settles it), and the numbers as text
 _MODE_CASES = ("record-4", "target_verify-steps-4", "draft_extend-steps-4")
 
 
@@ -32,13 +31,13 @@ class Claim:
     kind: str
     text: str
     test: str
-    ask: Callable[[Evidence], Found]
+    ask: Callable[[Evidence], Outcome]
     gpu: bool = True
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one machine's recordings say about a claim."""
+class Ruling:
+    """What one machine's recordings say about a claim; number: the measured numbers as text."""
 
     claim: Claim
     machine: str
@@ -46,7 +45,7 @@ class Finding:
     number: str
 
 
-def ledger(evidence: Sequence[Evidence]) -> list[Finding]:
+def ledger(evidence: Sequence[Evidence]) -> list[Ruling]:
     """Every claim on every recorded machine. Of a machine's runs the newest that can answer does."""
     machines = dict.fromkeys(run.machine for run in evidence)
     return [
@@ -56,36 +55,20 @@ def ledger(evidence: Sequence[Evidence]) -> list[Finding]:
     ]
 
 
-def evaluate(claim: Claim, evidence: Evidence) -> Finding:
+def evaluate(claim: Claim, evidence: Evidence) -> Ruling:
     """One claim on one run."""
     try:
         if claim.gpu and not evidence.on_gpu:
             raise NotMeasured("a statement about GPUs; this run had none")
         holds, number = claim.ask(evidence)
     except NotMeasured as missing:
-        return Finding(claim, evidence.machine, NOT_TESTABLE, str(missing))
-    return Finding(claim, evidence.machine, _verdict(claim, holds), number)
+        return Ruling(claim, evidence.machine, NOT_TESTABLE, str(missing))
+    return Ruling(claim, evidence.machine, _verdict(claim, holds), number)
 
 
-def rows(findings: Sequence[Finding]) -> list[Row]:
-    """The ledger as a table."""
-    return [
-        {
-            "id": f.claim.id,
-            "machine": f.machine,
-            "verdict": f.verdict,
-            "measured": f.number,
-            "kind": f.claim.kind,
-            "claim": f.claim.text,
-            "test": f.claim.test,
-        }
-        for f in findings
-    ]
-
-
-def _settle(claim: Claim, newest_first: Sequence[Evidence]) -> Finding:
-    found = [evaluate(claim, run) for run in newest_first]
-    return next((f for f in found if f.verdict != NOT_TESTABLE), found[0])
+def _settle(claim: Claim, newest_first: Sequence[Evidence]) -> Ruling:
+    rulings = [evaluate(claim, run) for run in newest_first]
+    return next((ruling for ruling in rulings if ruling.verdict != NOT_TESTABLE), rulings[0])
 
 
 def _verdict(claim: Claim, holds: bool | None) -> str:
@@ -108,8 +91,8 @@ def _x(measured: Spread) -> str:
     return f"{measured.median:.3g}x ({measured.q1:.3g}..{measured.q3:.3g})"
 
 
-def _before_after(steps: int, before: float, after: float, factor: float) -> Callable[[Evidence], Found]:
-    def ask(e: Evidence) -> Found:
+def _before_after(steps: int, before: float, after: float, factor: float) -> Callable[[Evidence], Outcome]:
+    def ask(e: Evidence) -> Outcome:
         case = RECORD_CASES[steps]
         eager, copy, faster = e.loop(case, "eager"), e.loop(case, "copy"), e.speed_up(case)
         holds = near(eager, before) and near(copy, after) and near(faster, factor)
@@ -118,7 +101,7 @@ def _before_after(steps: int, before: float, after: float, factor: float) -> Cal
     return ask
 
 
-def _one_step(e: Evidence) -> Found:
+def _one_step(e: Evidence) -> Outcome:
     claimed = {"to(int32)": 5, "cumsum": 15, "table gather": 20, "clamp": 30, "page transform": 40, "cat/arange": 50}
     whole = e.part("record-4", parts.PRECOMPUTE)
     groups = {name: e.part("precompute-parts", name) for name in claimed}
@@ -127,78 +110,80 @@ def _one_step(e: Evidence) -> Found:
     return holds, f"decode {_us(whole)}; alone: {listed} us"
 
 
-def _savings(e: Evidence) -> Found:
+def _savings(e: Evidence) -> Outcome:
     saved = {n: e.loop(case, "eager").median - e.loop(case, "copy").median for n, case in RECORD_CASES.items()}
-    holds = all(near(_exactly(saved[n]), claimed) for n, claimed in ((4, 465), (8, 1105)))
+    holds = all(near(_without_spread(saved[n]), claimed) for n, claimed in ((4, 465), (8, 1105)))
     return holds, f"{saved[4]:.4g} us at 4 steps, {saved[8]:.4g} us at 8"
 
 
-def _exactly(value: float) -> Spread:
+def _without_spread(value: float) -> Spread:
     return Spread(value, value, value, 1)
 
 
-def _steps_equal(e: Evidence) -> Found:
-    found = e.all(kind="fact", name="steps are equal")
-    cells = sum(row["cells"] for row in found)
-    return all(row["value"] for row in found), f"{cells:,} cells of {len(found)} modes compared"
+def _steps_equal(e: Evidence) -> Outcome:
+    modes = e.all(kind="fact", name="steps are equal")
+    cells = sum(row["cells"] for row in modes)
+    return all(row["value"] for row in modes), f"{cells:,} cells of {len(modes)} modes compared"
 
 
-def _columns_cached(e: Evidence) -> Found:
+def _columns_cached(e: Evidence) -> Outcome:
     gain = ratio(e.part("precompute-parts", parts.REBUILT), e.part("precompute-parts", parts.CACHED))
     return near(gain, 2), f"the transform is {_x(gain)} faster with its index tensor cached"
 
 
-def _columns_help(e: Evidence) -> Found:
+def _columns_help(e: Evidence) -> Outcome:
     gain = ratio(e.part("precompute-parts", parts.SLICED), e.part("precompute-parts", parts.CACHED))
     return None, f"slicing / cached indices = {_x(gain)}; below 1 the cache loses to a plain slice"
 
 
-def _copies_per_step(e: Evidence) -> Found:
+def _copies_per_step(e: Evidence) -> Outcome:
     counts = {case: e.row(case, parts.COPY_ONE, kind="plan")["copies"] for case in _MODE_CASES}
     return all(6 <= n <= 7 for n in counts.values()), ", ".join(f"{n} in {case}" for case, n in counts.items())
 
 
-def _one_step_copied(e: Evidence) -> Found:
+def _one_step_copied(e: Evidence) -> Outcome:
     cost = e.part("record-4", parts.COPY_ONE, "copy")
     return near(cost, 20, 30), _us(cost)
 
 
-def _launch(e: Evidence) -> Found:
+def _launch(e: Evidence) -> Outcome:
     tiny, large = e.spread("record-4", TINY_COPY, kind="floor"), e.part("record-4", parts.ONE_COPY, "copy")
     return near(tiny, 2, 3) and near(large, 2, 3), f"4-byte copy_ {_us(tiny)}, the page table's {_us(large)}"
 
 
-def _memcpy(e: Evidence) -> Found:
+def _memcpy(e: Evidence) -> Outcome:
     copies = [row for row in e.all(kind="copy") if row["operation"] is not None]
     if not copies:
         raise NotMeasured("the profiler saw no device operation")
-    said = []
+    counts = []
     for flat, name in ((True, "contiguous"), (False, "strided")):
         kinds = [row["operation"] for row in copies if row["contiguous"] is flat]
-        said += [f"{name}: {kinds.count(kind)} of {len(kinds)} a {kind}" for kind in sorted(set(kinds))]
-    return all(row["operation"] == "memcpy" for row in copies), "; ".join(said)
+        counts += [f"{name}: {kinds.count(kind)} of {len(kinds)} a {kind}" for kind in sorted(set(kinds))]
+    return all(row["operation"] == "memcpy" for row in copies), "; ".join(counts)
 
 
-def _handles_everything(e: Evidence) -> Found:
+def _handles_everything(e: Evidence) -> Outcome:
     dense = [row for row in e.all(kind="strategy", name="copy") if row["flashmla"] == "dense"]
     strided = [row for row in e.all(kind="plan") if row["contiguous_copies"] < row["copies"]]
     if not dense or not strided:
         raise NotMeasured("no dense FlashMLA case, or no strided copy, was measured")
     wrong = [row for row in e.rows if row["kind"] == "error" and row.get("strategy") == "copy"]
     cells = sum(row["checked_cells"] for row in e.all(kind="strategy", name="copy"))
-    said = f"{cells:,} cells right, {len(wrong)} cases wrong; {len(strided)} strided, {len(dense)} with objects"
-    return not wrong, said
+    counts = f"{cells:,} cells right, {len(wrong)} cases wrong; {len(strided)} strided, {len(dense)} with objects"
+    return not wrong, counts
 
 
-def _share(e: Evidence) -> Found:
+def _share(e: Evidence) -> Outcome:
     shares = {n: e.copy_share(case) for n, case in RECORD_CASES.items()}
-    said = ", ".join(
-        f"{share.median:.0%} ({share.q1:.0%}..{share.q3:.0%}) at {n} steps" for n, share in shares.items()
-    )
-    return all(near(share, 0.10) for share in shares.values()), said
+    return all(near(share, 0.10) for share in shares.values()), share_text(shares)
 
 
-def _seven(e: Evidence) -> Found:
+def share_text(shares: dict[int, Spread]) -> str:
+    """Shares (0..1) by number of steps, as percent with their quartiles."""
+    return ", ".join(f"{s.median:.0%} ({s.q1:.0%}..{s.q3:.0%}) at {n} steps" for n, s in shares.items())
+
+
+def _seven(e: Evidence) -> Outcome:
     names = ("copy", "batched-each", "batched")
     copy, each, one = (e.part("seven-copies", parts.SEVEN_COPIES, name) for name in names)
     gain = ratio(copy, one)
@@ -206,18 +191,19 @@ def _seven(e: Evidence) -> Found:
     return holds, f"copy_ {_us(copy)}, seven launches {_us(each)}, one launch {_us(one)}: {_x(gain)}"
 
 
-def _saved_per_call(e: Evidence) -> Found:
+def _saved_per_call(e: Evidence) -> Outcome:
     copy, batched = (e.part("record-4", parts.COPY_ONE, name).median for name in ("copy", "batched"))
-    return near(_exactly(copy - batched), 9), f"{copy - batched:+.3g} us per step ({copy:.4g} -> {batched:.4g})"
+    saved = copy - batched
+    return near(_without_spread(saved), 9), f"{saved:+.3g} us per step ({copy:.4g} -> {batched:.4g})"
 
 
-def _with_batching(e: Evidence) -> Found:
-    holds, said = True, []
+def _with_batching(e: Evidence) -> Outcome:
+    holds, totals = True, []
     for (n, case), (before, after) in zip(RECORD_CASES.items(), ((235, 220), (295, 280)), strict=True):
         copy, batched = e.loop(case, "copy"), e.loop(case, "batched")
         holds = holds and near(copy, before) and near(batched, after) and batched.median < copy.median
-        said.append(f"{_us(copy)} -> {_us(batched)} ({_gain(e, case):+.0%}) at {n} steps")
-    return holds, "; ".join(said)
+        totals.append(f"{_us(copy)} -> {_us(batched)} ({_gain(e, case):+.0%}) at {n} steps")
+    return holds, "; ".join(totals)
 
 
 def _gain(e: Evidence, case: str) -> float:
@@ -225,65 +211,63 @@ def _gain(e: Evidence, case: str) -> float:
     return 1 - e.loop(case, "batched").median / e.loop(case, "copy").median
 
 
-def _triton_path(e: Evidence) -> Found:
+def _triton_path(e: Evidence) -> Outcome:
     plans = [e.row(case, parts.COPY_ONE, kind="plan") for case in _MODE_CASES]
     counts = [plan["contiguous_copies"] / plan["copies"] for plan in plans]
     volume = [plan["contiguous_bytes"] / plan["copied_bytes"] for plan in plans]
-    said = (
-        f"{min(counts):.0%} to {max(counts):.0%} of the copies, {min(volume):.2%} to {max(volume):.2%} of the bytes"
-    )
-    return 0.8 <= min(counts) and max(counts) <= 0.9, said
+    copies = f"{min(counts):.0%} to {max(counts):.0%} of the copies"
+    return 0.8 <= min(counts) and max(counts) <= 0.9, f"{copies}, {min(volume):.2%} to {max(volume):.2%} of the bytes"
 
 
-def _lines(e: Evidence) -> Found:
+def _lines(e: Evidence) -> Outcome:
     lines = e.row("facts", "source lines", strategy="batched")["value"]
-    return near(_exactly(lines), 480), f"{lines} lines for four batched forms, kernels and edge cases"
+    return near(_without_spread(lines), 480), f"{lines} lines for four batched forms, kernels and edge cases"
 
 
-def _crash(e: Evidence) -> Found:
-    said = e.row("facts", "FlashMLA metadata.is_contiguous()")["value"]
-    return said == "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'", said
+def _crash(e: Evidence) -> Outcome:
+    message = e.row("facts", "FlashMLA metadata.is_contiguous()")["value"]
+    return message == "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'", message
 
 
 def _device_share(e: Evidence) -> float:
     return e.spread("record-4", "copy", "device_us", kind="strategy").median / e.loop("record-4", "copy").median
 
 
-def _host_bound(e: Evidence) -> Found:
+def _host_bound(e: Evidence) -> Outcome:
     share = _device_share(e)
     return share < 0.5, f"device time is {share:.1%} of the kept path's loop time at 4 steps"
 
 
-def _streams(e: Evidence) -> Found:
+def _streams(e: Evidence) -> Outcome:
     return None, f"streams overlap device time only, which is {_device_share(e):.1%} of the loop time at 4 steps"
 
 
-def _flattened(e: Evidence) -> Found:
+def _flattened(e: Evidence) -> Outcome:
     plan = e.row("record-4", parts.COPY_ONE, kind="plan")
     strided = 1 - plan["contiguous_bytes"] / plan["copied_bytes"]
     return None, f"{strided:.1%} of a step's bytes go into strided slices, which one flat copy cannot fill"
 
 
-def _past_memcpy(e: Evidence) -> Found:
+def _past_memcpy(e: Evidence) -> Outcome:
     gains = {name: ratio(e.loop("record-4", "copy"), e.loop("record-4", name)) for name in ("fused", "graph")}
     return None, ", ".join(f"{name} is {_x(gain)} as fast as copy" for name, gain in gains.items()) + " at 4 steps"
 
 
-def _worth_it(e: Evidence) -> Found:
+def _worth_it(e: Evidence) -> Outcome:
     gains = {n: _gain(e, case) for n, case in RECORD_CASES.items()}
     return None, ", ".join(f"batching saves {gain:+.0%} at {n} steps" for n, gain in gains.items())
 
 
-def _look_again(e: Evidence) -> Found:
+def _look_again(e: Evidence) -> Outcome:
     shares = {n: e.copy_share(case).median for n, case in RECORD_CASES.items()}
-    said = ", ".join(f"copies take {share:.0%} at {n} steps" for n, share in shares.items())
-    return any(share > COPY_SHARE_LIMIT for share in shares.values()), said
+    listed = ", ".join(f"copies take {share:.0%} at {n} steps" for n, share in shares.items())
+    return any(share > COPY_SHARE_LIMIT for share in shares.values()), listed
 
 
-def _overall(e: Evidence) -> Found:
+def _overall(e: Evidence) -> Outcome:
     gains = {n: e.speed_up(case) for n, case in RECORD_CASES.items()}
-    said = ", ".join(f"{_x(gain)} at {n} steps" for n, gain in gains.items())
-    return all(near(gain, 3, 5) for gain in gains.values()), said
+    listed = ", ".join(f"{_x(gain)} at {n} steps" for n, gain in gains.items())
+    return all(near(gain, 3, 5) for gain in gains.values()), listed
 
 
 _SCENARIO = "bs 32, 4096 tokens, loop time"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..bench.evidence import RECORD_CASES, Evidence
-from ..bench.stats import Spread, clearly_below, ratio
-from .claims import COPY_SHARE_LIMIT
+from ..bench.stats import Spread, clearly_below, ratio, require_positive
+from .claims import COPY_SHARE_LIMIT, share_text
 
 BOTTLENECK_SHARE = 0.05  # of a decode step; below it even a free replay is within what a serving benchmark resolves
 SIGNIFICANT = 1.25  # times faster than the copies; the record called 5 to 6% not worth the complexity
@@ -47,34 +47,13 @@ class Alternative:
         return ", ".join(f"{f.median:.3g}x ({f.q1:.3g}..{f.q3:.3g}) at {n} steps" for n, f in self.faster.items())
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What was found, and what follows."""
-
-    criteria: list[Criterion]
-    alternatives: list[Alternative]
-    verdict: str
-    reasons: list[str]
-
-
-def decide(evidence: Evidence, decode_step_us: float | None = None) -> Decision:
-    """Evaluate one run. NotMeasured when it lacks `copy` or its copies alone in the record's cases."""
-    replay = evidence.loop(RECORD_CASES[4], "copy").median
-    shares = {n: evidence.copy_share(case) for n, case in RECORD_CASES.items() if evidence.has(case, "copy")}
-    found = alternatives(evidence)
-    criteria = [
-        copy_share_criterion(shares),
-        bottleneck_criterion(replay, decode_step_us),
-        better_alternative_criterion(found),
-    ]
-    return Decision(criteria, found, *conclude(criteria, found))
-
-
 def copy_share_criterion(shares: dict[int, Spread]) -> Criterion:
     """Do the copies take more than half of the kept path's time? shares: copy share (0..1) by number of steps."""
-    said = ", ".join(f"{s.median:.0%} ({s.q1:.0%}..{s.q3:.0%}) at {n} steps" for n, s in shares.items())
-    met = any(s.median > COPY_SHARE_LIMIT for s in shares.values()) if shares else None
-    return Criterion(f"copies above {COPY_SHARE_LIMIT:.0%} of the total", met, said or "not measured")
+    name = f"copies above {COPY_SHARE_LIMIT:.0%} of the total"
+    if not shares:
+        return Criterion(name, None, "not measured")
+    met = any(share.median > COPY_SHARE_LIMIT for share in shares.values())
+    return Criterion(name, met, share_text(shares))
 
 
 def bottleneck_criterion(replay_us: float, decode_step_us: float | None) -> Criterion:
@@ -88,29 +67,29 @@ def bottleneck_criterion(replay_us: float, decode_step_us: float | None) -> Crit
 
 def replay_share(replay_us: float, decode_step_us: float) -> float:
     """The replay's share of a decode step, 0 and up; above 1 the replay takes longer than the step it serves."""
-    if decode_step_us <= 0:
-        raise ValueError(f"decode_step_us must be above 0, got {decode_step_us}")
+    require_positive("decode_step_us", decode_step_us)
     return replay_us / decode_step_us
 
 
-def better_alternative_criterion(found: Sequence[Alternative]) -> Criterion:
+def better_alternative_criterion(best_first: Sequence[Alternative]) -> Criterion:
     """Is the best alternative at least SIGNIFICANT times faster than the copies, at every number of steps?"""
     name = f"a significantly better alternative: at least {SIGNIFICANT}x"
-    if not found:
+    if not best_first:
         return Criterion(name, None, "no alternative was measured")
-    return Criterion(name, found[0].significant, f"{found[0].name}, {found[0].factors}")
+    best = best_first[0]
+    return Criterion(name, best.significant, f"{best.name}, {best.factors}")
 
 
-def alternatives(evidence: Evidence) -> list[Alternative]:
+def measured_alternatives(evidence: Evidence) -> list[Alternative]:
     """Every strategy measured in each of the record's cases that has `copy`, best first."""
     cases = {n: case for n, case in RECORD_CASES.items() if evidence.has(case, "copy")}
     names = dict.fromkeys(row["name"] for row in evidence.rows if row.get("kind") == "strategy")
-    found = [
+    alternatives = [
         _alternative(evidence, name, cases)
         for name in names
         if name not in ("eager", "copy") and all(evidence.has(case, name) for case in cases.values())
     ]
-    return sorted(found, key=lambda a: -a.least)
+    return sorted(alternatives, key=lambda a: -a.least)
 
 
 def _alternative(evidence: Evidence, name: str, cases: dict[int, str]) -> Alternative:
@@ -121,18 +100,18 @@ def _alternative(evidence: Evidence, name: str, cases: dict[int, str]) -> Altern
     return Alternative(name, contract, faster, significant)
 
 
-def conclude(criteria: Sequence[Criterion], found: Sequence[Alternative]) -> tuple[str, list[str]]:
+def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -> tuple[str, list[str]]:
     """The verdict and its reasons, from the criteria (copy share, bottleneck, alternative) and the alternatives.
 
     A replay that is known to be no bottleneck keeps the copies: there is nothing to win. Otherwise a significantly
     better alternative decides, by what it is: another way to copy, or something past copying.
     """
     share, bottleneck, better = criteria
-    reasons = [_about_copying(found), *(f"{c.name}: {c.state}; {c.reason}" for c in criteria)]
+    reasons = [_about_copying(best_first), *(f"{c.name}: {c.state}; {c.reason}" for c in criteria)]
     if bottleneck.met is False:
         return "keep the copies; the replay is no bottleneck of this decode step", reasons
     if better.met:
-        best = found[0]
+        best = best_first[0]
         reasons.append(f"{best.name} keeps the contract {best.contract!r}")
         act = f"batch the copies with {best.name}" if best.copies else f"do something else: {best.name}"
         return f"{act}, at least {best.least:.3g}x faster than the copies", reasons
@@ -140,8 +119,8 @@ def conclude(criteria: Sequence[Criterion], found: Sequence[Alternative]) -> tup
     return f"keep the copies; nothing measured is {SIGNIFICANT}x faster{tail}", reasons
 
 
-def _about_copying(found: Sequence[Alternative]) -> str:
-    batched = [a for a in found if a.copies]
+def _about_copying(best_first: Sequence[Alternative]) -> str:
+    batched = [a for a in best_first if a.copies]
     if not batched:
         return "no other way to copy was measured"
     best = batched[0]

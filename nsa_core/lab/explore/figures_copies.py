@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ... import MultiStepBackend, copy_plan, precompute
 from ...strategies.batched import describe
-from ..bench import Candidate, Case, Run, Spread, Timer, build, parts
+from ..bench import Bench, BenchCase, Candidate, Spread, Timer, build, parts
 from ..bench.device import Host
 from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured, committed, load
 from ..bench.floors import EMPTY_LAUNCH
@@ -101,13 +101,13 @@ def recorded() -> Evidence:
     raise NotMeasured(f"no run in {committed().name} has copy in all of {', '.join(STEPS_CASES.values())}")
 
 
-def replays_here(case: Case, names: Sequence[str], budget_s: float = 0.4) -> dict[str, Spread]:
+def replays_here(case: BenchCase, names: Sequence[str], budget_s: float = 0.4) -> dict[str, Spread]:
     """Loop times on this machine of whole replays and of the parts of `copy`, checked against the oracle first.
 
     On a CPU these are host times: nothing is launched there. RuntimeError when a strategy was wrong.
     """
     rows: list[Row] = []
-    run = Run(_here(), rows.extend, strategies=names, budget_s=budget_s)
+    run = Bench(_here(), rows.extend, strategies=names, budget_s=budget_s)
     run.case(case)
     if run.failures:
         raise RuntimeError("; ".join(run.failures))
@@ -115,7 +115,7 @@ def replays_here(case: Case, names: Sequence[str], budget_s: float = 0.4) -> dic
     return {row["name"]: spread_of(row, "loop_us") for row in kept}
 
 
-def describing_here(case: Case, budget_s: float = 0.2) -> dict[str, Spread]:
+def describing_here(case: BenchCase, budget_s: float = 0.2) -> dict[str, Spread]:
     """Host times of what a kernel's caller does before it can launch: plan a step, then describe every pair."""
     inputs = build(case, _here())
     values = precompute(case.config, inputs.req_to_token, inputs.batch, case.mode)

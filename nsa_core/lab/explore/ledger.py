@@ -9,7 +9,8 @@ import ipywidgets as W
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..decision.claims import HELD, JUDGEMENT, MET, NOT_HELD, NOT_MET, NOT_TESTABLE, Finding
+from ..decision.claims import HELD, JUDGEMENT, MET, NOT_HELD, NOT_MET, NOT_TESTABLE
+from ..decision.claims import Ruling as Finding
 from .draw import DPI, WIDTH
 from .figures_copies import SMALL, Chart
 from .figures_past import compact

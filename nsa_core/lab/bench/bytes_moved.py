@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from nsa_core import NSAConfig
 
-from .cases import DECODE, EXTEND, VERIFY, Case, Inputs
+from .cases import DECODE, EXTEND, VERIFY, BenchCase, CaseInputs
 
 INT32 = 4
 
 
 @dataclass(frozen=True)
-class Traffic:
+class BytesMoved:
     """Bytes read plus bytes written, each once, by the three ways to refresh N captured sets.
 
     generate: read the batch and its slots, write the live prefix of all N sets.
@@ -25,7 +25,7 @@ class Traffic:
     recompute: int
 
 
-def traffic(case: Case, inputs: Inputs) -> Traffic:
+def bytes_moved(case: BenchCase, inputs: CaseInputs) -> BytesMoved:
     """The bytes of a case. FlashMLA's schedule is left out: 2 KB."""
     live = _row_lengths(case.config, case, inputs)
     vectors = _vector_cells(case, len(live)) * INT32
@@ -36,7 +36,7 @@ def traffic(case: Case, inputs: Inputs) -> Traffic:
         len(live) * _table_cells(max(_attended(case, n) for n in inputs.lengths), case.page_size) * INT32 + vectors
     )
     shared_vectors = vectors * (case.steps if case.step_offset else 1)
-    return Traffic(
+    return BytesMoved(
         generate=read + case.steps * (tables + vectors),
         share=read + tables + shared_vectors,
         copy=2 * exact + 2 * case.steps * exact,
@@ -44,12 +44,12 @@ def traffic(case: Case, inputs: Inputs) -> Traffic:
     )
 
 
-def _attended(case: Case, tokens: int) -> int:
+def _attended(case: BenchCase, tokens: int) -> int:
     """Tokens the longest row of a request attends to at the last step."""
     return tokens + case.config.length_growth(case.mode, case.steps - 1)
 
 
-def _row_lengths(config: NSAConfig, case: Case, inputs: Inputs) -> list[int]:
+def _row_lengths(config: NSAConfig, case: BenchCase, inputs: CaseInputs) -> list[int]:
     d, lengths = config.num_draft_tokens, inputs.lengths
     if case.mode is VERIFY:
         return [n + i for n in lengths for i in range(1, d + 1)]
@@ -62,6 +62,6 @@ def _table_cells(tokens: int, page_size: int) -> int:
     return tokens if page_size == 1 else tokens + -(-tokens // page_size)
 
 
-def _vector_cells(case: Case, rows: int) -> int:
+def _vector_cells(case: BenchCase, rows: int) -> int:
     """Lengths and their sums per request; topk lengths, their sums and, but for decode, expanded lengths per row."""
     return 2 * case.bs + (2 if case.mode is DECODE else 3) * rows
