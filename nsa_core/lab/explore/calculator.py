@@ -87,11 +87,8 @@ def answer(costs: Costs, steps: int, decode_step_us: float | None = None) -> Ans
     bottleneck = bottleneck_criterion(totals["copy"], decode_step_us)
     if decode_step_us is None:
         bottleneck = replace(bottleneck, reason="the length of a decode step is not given")
-    criteria = [
-        copy_share_criterion({steps: _exactly(share)}),
-        bottleneck,
-        better_alternative_criterion(alternatives),
-    ]
+    shares = copy_share_criterion({steps: _exactly(share)})
+    criteria = [shares, bottleneck, better_alternative_criterion(alternatives)]
     return Answer(steps, totals, share, criteria, conclude(criteria, alternatives)[0])
 
 

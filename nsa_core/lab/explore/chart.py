@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from ..bench.evidence import Evidence
@@ -77,6 +78,13 @@ def labels(ax: Axes, title: str, x: str, y: str, legend: str = "best") -> None:
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize=SMALL, frameon=False, loc=legend)
+
+
+def legend(fig: Figure, named: Mapping[str, str], place: str, columns: int, **options) -> None:
+    """The legend of a whole figure, {label: colour}; place: "upper center" and so on, outside of the axes."""
+    handles = [Patch(facecolor=colour, edgecolor=EDGE, label=label) for label, colour in named.items()]
+    style = {"fontsize": SMALL, "frameon": False} | options
+    fig.legend(handles=handles, loc=f"outside {place}", ncols=columns, **style)
 
 
 def name_rows(ax: Axes, names: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from . import chart, words
@@ -52,7 +52,9 @@ def figure(observation: Observation, step: int, field: str, row: int, column: in
         draw_table(fig.add_subplot(grid[1, place]), observation, step, name, row)
     draw_steps(fig.add_subplot(grid[2, :]), observation.differences())
     _select(fig.axes, observation, vectors, field, row, column)
-    add_legend(fig)
+    named = {words.STATE_WORDS[state]: colour for state, colour in STATE_COLOURS.items()}
+    named |= {"step equals step 0": SAME, "step differs from step 0": DIFFERENT}
+    chart.legend(fig, named, "upper center", 4)  # the same over every picture, whether a state occurs in it or not
     return fig
 
 
@@ -105,14 +107,6 @@ def draw_steps(ax: Axes, differences: dict[str, list[int]]) -> None:
     ax.set_yticks(range(len(counts)), [f"step {step}" for step in range(len(counts))])
     ax.tick_params(length=0, labelsize=6.5)
     ax.spines[:].set_visible(False)
-
-
-def add_legend(fig: Figure) -> None:
-    """The same entries in the same order over every picture, whether a state occurs in it or not."""
-    named = [(STATE_COLOURS[state], words.STATE_WORDS[state]) for state in CellState]
-    named += [(SAME, "step equals step 0"), (DIFFERENT, "step differs from step 0")]
-    patches = [Patch(facecolor=colour, edgecolor=EDGE, label=text) for colour, text in named]
-    fig.legend(handles=patches, loc="outside upper center", ncols=4, fontsize=7.5, frameon=False)
 
 
 def _table_widths(observation: Observation) -> list[float]:

@@ -1,6 +1,7 @@
 """Graders of the notebooks' exercises: right answers are computed by a replay, wrong ones raise AssertionError."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -71,10 +72,6 @@ def _accepted(setup: Setup, batch: Batch) -> bool:
     return True
 
 
-def _verify_rows(answer: list[int]) -> str | None:
-    return _expanded(answer, VERIFY, Batch((5, 9, 3, 12)))
-
-
 def _verify_uncut(answer: list[int]) -> str | None:
     if len(set(answer)) != VERIFY.bs:
         return f"{answer} are not {VERIFY.bs} different lengths"
@@ -93,10 +90,6 @@ def _extend_requests(answer: list[int]) -> str | None:
         )
 
 
-def _extend_rows(answer: list[int]) -> str | None:
-    return _expanded(answer, EXTEND, Batch((7, 12), (3, 2)), rows=5)
-
-
 def _extend_full(answer: list[int]) -> str | None:
     first, second = (Batch((20,) * EXTEND.bs, accepts) for accepts in ((4,) * EXTEND.bs, tuple(answer)))
     stale = _count(_replayed(EXTEND, first, second), CellState.STALE, "nsa_seqlens_expanded")
@@ -104,8 +97,9 @@ def _extend_full(answer: list[int]) -> str | None:
         return f"{stale} rows still hold the first replay; which accept lengths put all {EXTEND.rows} rows in use?"
 
 
-def _expanded(answer: list[int], setup: Setup, batch: Batch, rows: int | None = None) -> str | None:
-    right = _replayed(setup, batch).values(0)["nsa_seqlens_expanded"][:rows]
+def _expanded(setup: Setup, batch: Batch, answer: list[int]) -> str | None:
+    observation = _replayed(setup, batch)
+    right = observation.values(0)["nsa_seqlens_expanded"][: len(observation.rows[-1][0])]
     if not torch.equal(torch.tensor(answer, dtype=right.dtype), right):
         return (
             f"{answer} is not nsa_seqlens_expanded; it has {len(right)} entries, and a request's last is its longest"
@@ -117,9 +111,9 @@ CHECKS: dict[str, Callable[..., str | None]] = {
     "decode tight": _decode_tight,
     "decode stale": _decode_stale,
     "verify longest": _verify_longest,
-    "verify rows": _verify_rows,
+    "verify rows": partial(_expanded, VERIFY, Batch((5, 9, 3, 12))),
     "verify uncut": _verify_uncut,
     "extend requests": _extend_requests,
-    "extend rows": _extend_rows,
+    "extend rows": partial(_expanded, EXTEND, Batch((7, 12), (3, 2))),
     "extend full": _extend_full,
 }

@@ -23,7 +23,7 @@ from ..bench.floors import EMPTY_LAUNCH
 from ..bench.recording import Row
 from ..bench.report import spread_of
 from ..decision import BreakEven, fit
-from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_bars, labels, name_rows, stacked_bars
+from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_bars, labels, legend, name_rows, stacked_bars
 from .frame import device
 
 # The record's own numbers, microseconds.
@@ -149,12 +149,13 @@ def operations_of(call: Callable[[], object]) -> Counter:
 
 def models(evidence: Evidence) -> dict[str, BreakEven]:
     """The break-even model of each mode, fitted to its measured totals."""
-    return {mode: _fitted(evidence, cases) for mode, cases in MODES.items()}
-
-
-def _fitted(evidence: Evidence, cases: Mapping[int, str]) -> BreakEven:
-    totals = {name: {n: evidence.loop(case, name).median for n, case in cases.items()} for name in ("eager", "copy")}
-    return fit(totals["eager"], totals["copy"], evidence.row(cases[4], parts.COPY_ONE, kind="plan")["copies"])
+    return {
+        mode: fit(
+            *({n: evidence.loop(case, name).median for n, case in cases.items()} for name in ("eager", "copy")),
+            evidence.row(cases[4], parts.COPY_ONE, kind="plan")["copies"],
+        )
+        for mode, cases in MODES.items()
+    }
 
 
 def gain_chart(evidence: Evidence) -> Chart:
@@ -200,9 +201,8 @@ def timeline_chart(evidence: Evidence, steps: int = 4) -> Chart:
         _draw_lanes(ax, segments)
         labels(ax, f"{name}, {steps} steps", "", "")
     axes[1].set_xlabel("microseconds since the call; the device catches up with each launch", fontsize=SMALL)
-    named = {"compute": "compute", "copies": "copies", "rest": "not in either part"}
-    handles = [axes[0].barh([0], [0], color=COLOURS[part], label=label) for part, label in named.items()]
-    fig.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=SMALL, frameon=False)
+    parts_named = {"compute": "compute", "copies": "copies", "not in either part": "rest"}
+    legend(fig, {label: COLOURS[part] for label, part in parts_named.items()}, "upper right", 3)
     return finish(fig, [_busy(evidence, name, steps) for name in replays], evidence)
 
 
@@ -225,9 +225,8 @@ def _draw_lanes(ax: Axes, segments: Sequence[tuple[str, float, int]]) -> None:
     for part, host, operations in segments:
         ax.barh([1], [host], left=begin, height=0.7, color=COLOURS[part], edgecolor="white", lw=0.8)
         each = [begin + host * (at + 1) / operations for at in range(operations)]
-        ax.vlines(
-            each, -0.35, 0.35, color=COLOURS[part], lw=0.8
-        )  # a stroke is about as wide as the operation is long
+        # a stroke is about as wide as the operation is long
+        ax.vlines(each, -0.35, 0.35, color=COLOURS[part], lw=0.8)
         begin += host
     ax.set_yticks([1, 0], ["host", "device"])
     ax.set_ylim(-0.5, 1.5)
@@ -243,40 +242,33 @@ def _busy(evidence: Evidence, name: str, steps: int) -> str:
 
 def operations(evidence: Evidence) -> list[Row]:
     """What each group of operations costs alone, beside the record's number. `us each`: per device operation."""
-    rows = [evidence.row("precompute-parts", name, kind="part") for name in RECORD_OPERATIONS]
-    return [
-        {
-            "operations": row["name"],
-            "record us": record_us,
-            "loop us": row["loop_us"],
-            "device us": row["device_us"],
-            "device ops": int(row["device_ops"]),
-            "us each": row["loop_us"] / row["device_ops"],
-        }
-        for row, record_us in zip(rows, RECORD_OPERATIONS.values(), strict=True)
-    ]
+    rows = []
+    for name, us in RECORD_OPERATIONS.items():
+        row = evidence.row("precompute-parts", name, kind="part")
+        times = {"operations": name, "record us": us} | _times(row)
+        rows.append(times | {"us each": row["loop_us"] / row["device_ops"]})
+    return rows
+
+
+def _times(row: Row) -> Row:
+    return {"loop us": row["loop_us"], "device us": row["device_us"], "device ops": int(row["device_ops"])}
 
 
 def operations_chart(evidence: Evidence) -> Chart:
     """Record, host-bound loop time and device time of each group."""
-    rows, fig = operations(evidence), figure(2.8)
-    ax = fig.subplots()
-    _draw_times(ax, rows, [f"{row['operations']} ({row['device ops']})" for row in rows], KINDS)
-    ax.set_xscale("log")
+    rows = operations(evidence)
+    names = {f"{row['operations']} ({row['device ops']})": row for row in rows}
     title = "computing one step: each group alone (in brackets: device operations)"
-    labels(ax, title, "microseconds, log scale", "")
-    return finish(fig, [_values(row, KINDS, "operations") for row in rows], evidence)
+    return _times_chart(evidence, 2.8, title, names, KINDS, "operations", "microseconds, log scale")
 
 
 def transform_chart(evidence: Evidence) -> Chart:
     """The page transform without an index tensor, with a cached one, and with one built every time."""
     names = (parts.SLICED, parts.CACHED, parts.REBUILT)
-    rows = [evidence.row("precompute-parts", name, kind="part") for name in names]
-    fig, columns = figure(1.9), ("loop_us", "device_us")
-    ax = fig.subplots()
-    _draw_times(ax, rows, [name.removeprefix("page transform, ") for name in names], columns)
-    labels(ax, "the page transform", "microseconds", "")
-    return finish(fig, [_values(row, columns, "name") for row in rows], evidence)
+    rows = {
+        name.removeprefix("page transform, "): evidence.row("precompute-parts", name, kind="part") for name in names
+    }
+    return _times_chart(evidence, 1.9, "the page transform", rows, ("loop_us", "device_us"), "name", "microseconds")
 
 
 def record_table(evidence: Evidence) -> list[Row]:
@@ -340,19 +332,18 @@ def programs(sizes: Sequence[int], block: int) -> list[tuple[int, int, int]]:
 def grid_chart(plans: Mapping[str, Mapping[str, int]], block: int) -> Chart:
     """The grids of copies by name and size: which programs move a block, a part of one, or nothing."""
     fig, lines = figure(2.9), []
-    kinds = {"moves a full block": "copies", "moves a part of one": "foreach", "returns at once": None}
-    colours = [COLOURS.get(name, "#dddddd") for name in kinds.values()]
+    kinds = {"moves a full block": COLOURS["copies"], "moves a part of one": COLOURS["foreach"]}
+    kinds |= {"returns at once": "#dddddd"}
     for ax, (title, sizes) in zip(fig.subplots(1, len(plans)), plans.items(), strict=True):
         counts = programs(list(sizes.values()), block)
-        _grid(ax, counts, list(sizes), colours)
+        _grid(ax, counts, list(sizes), list(kinds.values()))
         total, idle = sum(map(sum, counts)), sum(count[2] for count in counts)
         ax.set_title(f"{title}: {sum(counts[0])} x {len(counts)} programs", fontsize=SMALL + 1)
         lines.append(
             f"{title}: {sum(counts[0])} blocks x {len(counts)} copies = {total} programs, "
             f"{idle} of them ({idle / total:.0%}) return at once"
         )
-    handles = [fig.axes[0].barh([0], [0], color=colours[at], label=name) for at, name in enumerate(kinds)]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    legend(fig, kinds, "lower center", 3)
     return Chart(fig, lines)
 
 
@@ -378,42 +369,30 @@ def taken(evidence: Evidence) -> list[Row]:
         "draft extend": "draft_extend-steps-4",
         "decode, full width": "decode-full-width",
     }
-    rows = {label: evidence.row(case, parts.COPY_ONE, kind="plan") for label, case in cases.items()}
-    return [
-        {
-            "plan": label,
-            "copies": row["copies"],
-            "taken": row["contiguous_copies"],
-            "of the copies": row["contiguous_copies"] / row["copies"],
-            "of the bytes": row["contiguous_bytes"] / row["copied_bytes"],
-        }
-        for label, row in rows.items()
-    ]
+    lines = []
+    for label, case in cases.items():
+        row = evidence.row(case, parts.COPY_ONE, kind="plan")
+        copies, contiguous = row["copies"], row["contiguous_copies"]
+        shares = {"of the copies": contiguous / copies, "of the bytes": row["contiguous_bytes"] / row["copied_bytes"]}
+        lines.append({"plan": label, "copies": copies, "taken": contiguous} | shares)
+    return lines
 
 
 def seven(evidence: Evidence) -> list[Row]:
     """The record's micro-case by form: its number, and the recording's loop and device time."""
     rows = [evidence.row("seven-copies", parts.SEVEN_COPIES, strategy=name) for name in ("copy", "foreach", *FORMS)]
     return [
-        {
-            "form": row["strategy"],
-            "record us": RECORD_SEVEN.get(row["strategy"]),
-            "loop us": row["loop_us"],
-            "device us": row["device_us"],
-            "device ops": int(row["device_ops"]),
-            "copy_ / this": rows[0]["loop_us"] / row["loop_us"],
-        }
+        {"form": row["strategy"], "record us": RECORD_SEVEN.get(row["strategy"])}
+        | _times(row)
+        | {"copy_ / this": rows[0]["loop_us"] / row["loop_us"]}
         for row in rows
     ]
 
 
 def seven_chart(evidence: Evidence) -> Chart:
     """Seven small contiguous copies: the record's numbers, and what was recorded."""
-    rows, fig = seven(evidence), figure(3.2)
-    ax = fig.subplots()
-    _draw_times(ax, rows, [row["form"] for row in rows], KINDS)
-    labels(ax, "seven int32 copies of 32 to 2048 elements", "microseconds per call", "")
-    return finish(fig, [_values(row, KINDS, "form") for row in rows], evidence)
+    rows, title = {row["form"]: row for row in seven(evidence)}, "seven int32 copies of 32 to 2048 elements"
+    return _times_chart(evidence, 3.2, title, rows, KINDS, "form", "microseconds per call")
 
 
 REAL_PLANS = {
@@ -481,8 +460,24 @@ def room(evidence: Evidence, steps: int = 4) -> list[Row]:
     return lines
 
 
-def _draw_times(ax: Axes, rows: Sequence[Row], names: Sequence[str], columns: Sequence[str]) -> None:
-    grouped_bars(ax, names, {column.replace("_", " "): [row[column] or 0 for row in rows] for column in columns})
+def _times_chart(
+    evidence: Evidence,
+    height: float,
+    title: str,
+    rows: Mapping[str, Row],
+    columns: Sequence[str],
+    name: str,
+    unit: str,
+) -> Chart:
+    """Bars of `columns` for each row; in words, each row goes by what it has in column `name`."""
+    fig = figure(height)
+    ax = fig.subplots()
+    bars = {column.replace("_", " "): [row[column] or 0 for row in rows.values()] for column in columns}
+    grouped_bars(ax, list(rows), bars)
+    if "log" in unit:
+        ax.set_xscale("log")
+    labels(ax, title, unit, "")
+    return finish(fig, [_values(row, columns, name) for row in rows.values()], evidence)
 
 
 def _values(row: Row, columns: Sequence[str], name: str, prefix: str = "") -> str:

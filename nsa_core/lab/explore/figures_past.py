@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.patches import Patch
 
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
@@ -22,7 +21,7 @@ from ..bench.recording import Row
 from ..bench.report import bandwidth
 from ..bench.traffic import Traffic, traffic
 from ..decision import BreakEven, measured_break_even
-from .chart import COLOURS, DIFFERENT, EDGE, GREY, SAME, SMALL, Chart, figure, finish, labels, name_rows
+from .chart import COLOURS, DIFFERENT, GREY, SAME, SMALL, Chart, figure, finish, labels, legend, name_rows
 
 MARKS = {"eager": "s", "copy": "o", "batched": "v", "fused": "^", "graph": "D", "shared+graph": "x"}
 IN_CALLER = "fused, in the caller's graph"
@@ -270,11 +269,9 @@ def crossover_chart(evidence: Evidence, times: Times) -> Chart:
         ax.set_yscale("log", base=2)
         labels(ax, f"{n} step{'s' * (n > 1)}", "context, tokens", "batch, requests")
         lines.append(_crossing(times, n))
-    named = {SAME: "the launch decides: N sets and one set tie", DIFFERENT: "bytes decide: one set wins"}
-    handles = [Patch(facecolor=colour, edgecolor=EDGE, label=label) for colour, label in named.items()]
+    named = {"the launch decides: N sets and one set tie": SAME, "bytes decide: one set wins": DIFFERENT}
     title = "modelled; circles: recorded; lines: times faster than copies (graph, N sets)"
-    style = {"fontsize": SMALL, "frameon": False, "title_fontsize": SMALL + 1}
-    fig.legend(handles=handles, loc="outside upper center", ncols=2, title=title, **style)
+    legend(fig, named, "upper center", 2, title=title, title_fontsize=SMALL + 1)
     return finish(fig, lines, evidence)
 
 

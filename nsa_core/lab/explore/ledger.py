@@ -9,7 +9,7 @@ import ipywidgets as W
 from matplotlib.patches import Rectangle
 
 from ..decision.claims import HELD, JUDGEMENT, MET, NOT_HELD, NOT_MET, NOT_TESTABLE, Finding
-from .chart import EDGE, GREY, SMALL, Chart, figure
+from .chart import EDGE, GREY, SMALL, Chart, figure, legend
 from .form import WRAP, StaticForm
 
 # Apart for every kind of colour blindness, as in `draw`; the sign says the same without colour.
@@ -113,13 +113,9 @@ def overview(findings: Sequence[Finding], conditions: str) -> Chart:
         top += height
     ax.set(xlim=(0, 1), ylim=(top, 0))
     ax.axis("off")
-    handles = [
-        Rectangle((0, 0), 1, 1, facecolor=VERDICT_COLOURS[v], edgecolor=EDGE, label=f"{SIGNS[v]} {v}")
-        for v in VERDICT_COLOURS
-        if any(f.verdict == v for f in findings)
-    ]
-    title = "the record's claims (left), and what was measured (right)"
-    fig.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=SMALL, frameon=False, title=title)
+    present = [verdict for verdict in VERDICT_COLOURS if any(f.verdict == verdict for f in findings)]
+    named = {f"{SIGNS[verdict]} {verdict}": VERDICT_COLOURS[verdict] for verdict in present}
+    legend(fig, named, "upper center", 6, title="the record's claims (left), and what was measured (right)")
     fig.supxlabel(conditions, fontsize=7, color=GREY)
     return Chart(fig, [f"{len(findings)} claims: {counted(findings)}", conditions])
 

@@ -155,7 +155,7 @@ STYLE = {"description_width": "98px"}
 
 
 def _slider(label: str, value: int, least: int, most: int) -> W.IntSlider:
-    return W.IntSlider(value, least, most, description=label, continuous_update=False, style=STYLE, layout=FULL)
+    return W.IntSlider(value, least, most, continuous_update=False, description=label, style=STYLE, layout=FULL)
 
 
 def _choice(label: str, options: list, value: object) -> W.Dropdown:
@@ -163,8 +163,8 @@ def _choice(label: str, options: list, value: object) -> W.Dropdown:
 
 
 def _text(label: str, value: str, tooltip: str) -> W.Text:
-    options = {"description": label, "tooltip": tooltip, "continuous_update": False}
-    return W.Text(value, style=STYLE, layout=FULL, **options)
+    options = {"continuous_update": False, "style": STYLE, "layout": FULL}
+    return W.Text(value, description=label, tooltip=tooltip, **options)
 
 
 def _button(label: str) -> W.Button:
