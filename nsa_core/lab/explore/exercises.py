@@ -99,7 +99,8 @@ def _extend_full(answer: list[int]) -> str | None:
 
 def _expanded(setup: Setup, batch: Batch, answer: list[int]) -> str | None:
     observation = _replayed(setup, batch)
-    right = observation.values(0)["nsa_seqlens_expanded"][: len(observation.rows[-1][0])]
+    rows = sum(row.request < len(batch.lengths) for row in observation.rows[-1][0])  # those after are padding
+    right = observation.values(0)["nsa_seqlens_expanded"][:rows]
     if not torch.equal(torch.tensor(answer, dtype=right.dtype), right):
         return (
             f"{answer} is not nsa_seqlens_expanded; it has {len(right)} entries, and a request's last is its longest"
