@@ -10,7 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from nsa_core.lab.decision import claims
-from nsa_core.lab.explore.figures_copies import Chart, recorded
+from nsa_core.lab.explore.chart import Chart
+from nsa_core.lab.explore.figures_copies import recorded
 from nsa_core.lab.explore.figures_past import strategies_chart
 from nsa_core.lab.explore.ledger import overview
 

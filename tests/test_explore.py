@@ -1,6 +1,7 @@
 """Does the explorer show what a replay really did, say it in words, and survive every setting?"""
 
 import itertools
+import sys
 
 import ipywidgets as W
 import numpy as np
@@ -11,18 +12,17 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import nsa_core as nsa
+from nsa_core.__main__ import main
 from nsa_core.audit import oracle
-from nsa_core.lab.explore import __main__ as shell
-from nsa_core.lab.explore import draw, exercises, frame, traffic, words
-from nsa_core.lab.explore import picture as pictures
+from nsa_core.lab.explore import chart, draw, exercises, frame, trace_batches, words
 from nsa_core.lab.explore.observe import CONSTANT, FIELDS, CellState, Observation
-from nsa_core.lab.explore.setup import Inputs, Setup, token_table
-from nsa_core.lab.explore.traffic import full_size, scale_model
+from nsa_core.lab.explore.setup import Batch, Setup, interleaved_table
+from nsa_core.lab.explore.trace_batches import full_size, scale_model
 from nsa_core.lab.explore.widgets import Explorer
 from nsa_core.strategies.copy import Copy
 
-LONG = Inputs((16, 5, 14, 10), (4, 2, 3, 1))
-SHORT = Inputs((7, 12, 3), (2, 0, 1))
+LONG = Batch((16, 5, 14, 10), (4, 2, 3, 1))
+SHORT = Batch((7, 12, 3), (2, 0, 1))
 SETUPS = {
     "decode": Setup(bs=4),
     "idle": Setup(mode=IDLE, bs=4),
@@ -39,14 +39,14 @@ each_setup = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 
 
 def observed(setup, *inputs):
-    seen = Observation(setup)
+    observation = Observation(setup)
     for given in inputs:
-        seen.replay(given)
-    return seen
+        observation.replay(given)
+    return observation
 
 
-def snapshot(seen):
-    return [{name: tensor.clone() for name, tensor in step.tensors().items()} for step in seen.sets]
+def snapshot(observation):
+    return [{name: tensor.clone() for name, tensor in step.tensors().items()} for step in observation.sets]
 
 
 def same(one, other):
@@ -62,15 +62,15 @@ def counts(cells):
 
 @each_setup
 def test_observed_writes_are_those_the_contract_asks_for(setup):
-    seen, batch = observed(setup, LONG, SHORT), SHORT.batch(setup)
+    observation, batch = observed(setup, LONG, SHORT), SHORT.padded(setup)
     contract = nsa.strategies("cpu")[setup.strategy].contract
-    for step, written in enumerate(seen.written):
+    for step, written in enumerate(observation.written):
         asked = oracle.expected(
             setup.config,
-            seen.table,
+            observation.table,
             batch,
             setup.mode,
-            seen.sets[step],
+            observation.sets[step],
             contract=contract,
             step=step,
             num_steps=setup.steps,
@@ -86,18 +86,18 @@ def test_observed_writes_are_those_the_contract_asks_for(setup):
 
 @each_setup
 def test_the_observed_sets_changed_in_observed_cells_only(setup):
-    seen = observed(setup, LONG)
-    before = snapshot(seen)
-    seen.replay(SHORT)
-    for old, new, written in zip(before, snapshot(seen), seen.written, strict=True):
+    observation = observed(setup, LONG)
+    before = snapshot(observation)
+    observation.replay(SHORT)
+    for old, new, written in zip(before, snapshot(observation), observation.written, strict=True):
         assert all(torch.equal(old[name][~mask], new[name][~mask]) for name, mask in written.items())
 
 
 @each_setup
 def test_every_cell_that_is_read_was_written(setup):
-    seen = observed(setup, LONG, SHORT)
+    observation = observed(setup, LONG, SHORT)
     for step in range(setup.steps):
-        states = seen.states(step)
+        states = observation.states(step)
         assert set(states) == set(FIELDS)
         assert not any((cells == CellState.FAULT).any() for cells in states.values())
 
@@ -131,25 +131,25 @@ def test_a_field_that_is_forgotten_shows_as_a_fault(monkeypatch):
                 dst.copy_(src)
         return {"copy_": 1}
 
-    seen = observed(Setup(bs=4), LONG)
+    observation = observed(Setup(bs=4), LONG)
     monkeypatch.setattr(Copy, "execute", forgets_a_page)
-    seen.replay(SHORT)
-    assert CellState.FAULT in counts(seen.states(0)["real_page_table"])
-    assert "read, but not written (fault)" in words.summary(seen, 0)
+    observation.replay(SHORT)
+    assert CellState.FAULT in counts(observation.states(0)["real_page_table"])
+    assert "read, but not written (fault)" in words.summary(observation, 0)
 
 
 def test_a_value_equal_to_a_poison_is_still_seen():
     from nsa_core.lab.explore.observe import POISONS
 
-    table = token_table(4, 24, 4)
+    table = interleaved_table(4, 24, 4)
     table[1, :2] = torch.tensor(POISONS)
-    seen = observed(Setup(bs=4), Inputs((2, 2), table=table))
-    assert seen.written[0]["page_table_1"][0, :2].all()
+    observation = observed(Setup(bs=4), Batch((2, 2), table=table))
+    assert observation.written[0]["page_table_1"][0, :2].all()
 
 
 def test_a_shorter_batch_leaves_a_stale_tail():
-    seen = observed(Setup(bs=4), LONG, SHORT)
-    assert counts(seen.states(0)["page_table_1"]) == {
+    observation = observed(Setup(bs=4), LONG, SHORT)
+    assert counts(observation.states(0)["page_table_1"]) == {
         CellState.LIVE: 7 + 12 + 3 + 1,
         CellState.UNREAD: 4 * 12 - 23,
         CellState.STALE: 4 * (16 - 12),
@@ -165,8 +165,8 @@ def test_the_two_contracts_colour_the_same_batch_differently():
 
 
 def test_rows_without_an_accepted_token_stay_stale():
-    seen = observed(Setup(mode=EXTEND, bs=4), LONG, Inputs((9, 9, 9, 9), (0, 1, 0, 0)))
-    states = seen.states(0)["nsa_seqlens_expanded"]
+    observation = observed(Setup(mode=EXTEND, bs=4), LONG, Batch((9, 9, 9, 9), (0, 1, 0, 0)))
+    states = observation.states(0)["nsa_seqlens_expanded"]
     assert states[0] == CellState.LIVE and (states[1:10] == CellState.STALE).all()
     assert (states[10:] == CellState.NEVER).all()
 
@@ -184,11 +184,12 @@ def test_storage_shared_by_steps_or_fields_counts_once():
 
 
 def test_a_refused_batch_leaves_everything_as_it_was():
-    seen = observed(Setup(bs=4), LONG)
-    before, table = snapshot(seen), seen.table.clone()
+    observation = observed(Setup(bs=4), LONG)
+    before, table = snapshot(observation), observation.table.clone()
     with pytest.raises(ValueError, match=r"seq_lens\[1\] is 25"):
-        seen.replay(Inputs((3, 25), table=torch.zeros_like(table)))
-    assert same(before, snapshot(seen)) and torch.equal(table, seen.table) and seen.inputs == [LONG]
+        observation.replay(Batch((3, 25), table=torch.zeros_like(table)))
+    assert same(before, snapshot(observation)) and torch.equal(table, observation.table)
+    assert observation.batches == [LONG]
 
 
 def test_the_scale_model_repeats_itself_and_fits():
@@ -206,7 +207,7 @@ def test_a_full_size_batch_is_the_traces_own():
 
 
 def test_an_iteration_after_the_traces_end_is_refused(monkeypatch):
-    monkeypatch.setattr(traffic, "TraceEngine", lambda *_, **__: [])
+    monkeypatch.setattr(trace_batches, "TraceEngine", lambda *_, **__: [])
     with pytest.raises(ValueError, match="iteration is 7, but the trace 'azure' ended before it"):
         full_size(Setup(), 7)
 
@@ -215,30 +216,30 @@ def test_an_iteration_after_the_traces_end_is_refused(monkeypatch):
 
 
 def test_a_cell_is_told_by_request_token_and_rule():
-    seen = observed(Setup(bs=4), LONG, SHORT)
-    said = words.describe(seen, 0, "page_table_1", 1, 11)
+    observation = observed(Setup(bs=4), LONG, SHORT)
+    said = words.describe_cell(observation, 0, "page_table_1", 1, 11)
     assert said.startswith("page_table_1[1, 11] = ")
     assert "request 1 (pool row 2), column 11 of a row of 12 tokens" in said
     assert "Written and read. Rule: req_to_token[pool row, column]." in said
-    stale = words.describe(seen, 0, "page_table_1", 2, 13)
+    stale = words.describe_cell(observation, 0, "page_table_1", 2, 13)
     assert "request 2 (pool row 3), column 13 of a row of 14 tokens" in stale and "(replay 1)" in stale
-    assert "request 3 (padding)" in words.describe(seen, 0, "real_page_table", 3, 0)
-    assert "Never written" in words.describe(seen, 0, "page_table_1", 0, 23)
-    assert "Constant since capture" in words.describe(seen, 0, "cu_seqlens_k", 0)
+    assert "request 3 (padding)" in words.describe_cell(observation, 0, "real_page_table", 3, 0)
+    assert "Never written" in words.describe_cell(observation, 0, "page_table_1", 0, 23)
+    assert "Constant since capture" in words.describe_cell(observation, 0, "cu_seqlens_k", 0)
 
 
 @pytest.mark.parametrize("mode", [DECODE, VERIFY, EXTEND], ids=lambda mode: mode.value)
 def test_every_field_has_a_rule_in_every_mode(mode):
-    seen = observed(Setup(mode=mode, bs=4), LONG)
+    observation = observed(Setup(mode=mode, bs=4), LONG)
     for field in FIELDS:
-        last = [size - 1 for size in seen.sets[0].tensors()[field].shape]
-        assert "Rule: " + words.rule(field, mode) in words.describe(seen, 0, field, *last)
+        last = [size - 1 for size in observation.sets[0].tensors()[field].shape]
+        assert "Rule: " + words.rule(field, mode) in words.describe_cell(observation, 0, field, *last)
 
 
 @pytest.mark.parametrize("row, column, wrong", [(4, 0, "row is 4"), (0, 24, "column is 24"), (-1, 0, "row is -1")])
 def test_a_cell_outside_its_field_is_refused(row, column, wrong):
     with pytest.raises(ValueError, match=wrong):
-        words.describe(observed(Setup(bs=4), SHORT), 0, "page_table_1", row, column)
+        words.describe_cell(observed(Setup(bs=4), SHORT), 0, "page_table_1", row, column)
 
 
 def test_the_summary_counts_cells_bytes_and_operations():
@@ -261,7 +262,7 @@ VISION = {  # severe colour blindness in linear RGB (Machado, Oliveira, Fernande
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-APART = 20  # CIE76; about 2 is the least that can be seen side by side
+APART = 20  # CIE76; about 2 is the least that can be observation side by side
 
 
 def lab(colour, vision):
@@ -274,45 +275,43 @@ def lab(colour, vision):
 
 @pytest.mark.parametrize("vision", VISION.values(), ids=VISION)
 def test_cell_states_stay_apart_for_colour_blind_readers(vision):
-    for pair in [*itertools.combinations(draw.COLOURS.values(), 2), (draw.EQUAL, draw.DIFFERS)]:
+    for pair in [*itertools.combinations(draw.STATE_COLOURS.values(), 2), (chart.SAME, chart.DIFFERENT)]:
         one, other = (lab(colour, vision) for colour in pair)
         assert np.linalg.norm(one - other) > APART, pair
 
 
 def test_equal_states_give_equal_pictures_of_readable_size(tmp_path):
-    seen = observed(Setup(mode=VERIFY, bs=4), LONG, SHORT)
-    one, other = (draw.png(draw.figure(seen, 1, "page_table_1", 2, 5)) for _ in range(2))
+    observation = observed(Setup(mode=VERIFY, bs=4), LONG, SHORT)
+    one, other = (draw.Picture(observation, 1, "page_table_1", 2, 5).png for _ in range(2))
     assert one == other and len(one) < 80_000
     (tmp_path / "picture.png").write_bytes(one)
     with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.width == round(draw.WIDTH * draw.DPI) and "Software" not in picture.info
+        assert picture.width == round(chart.WIDTH * chart.DPI) and "Software" not in picture.info
 
 
 def test_every_colour_of_the_legend_is_in_the_picture(tmp_path):
-    (tmp_path / "picture.png").write_bytes(draw.png(draw.figure(observed(Setup(bs=4), SHORT))))
+    (tmp_path / "picture.png").write_bytes(draw.Picture(observed(Setup(bs=4), SHORT)).png)
     with Image.open(tmp_path / "picture.png") as picture:
         shown = {colour for _, colour in picture.convert("RGB").getcolors(picture.width * picture.height)}
-    for colour in (*draw.COLOURS.values(), draw.EQUAL, draw.DIFFERS):
+    for colour in (*draw.STATE_COLOURS.values(), chart.SAME, chart.DIFFERENT):
         assert tuple(round(255 * part) for part in to_rgb(colour)) in shown, colour
 
 
-def texts(seen, **at):
-    return [text.get_text() for ax in draw.figure(seen, **at).axes for text in ax.texts]
+def texts(observation, row=0):
+    axes = draw.figure(observation, 0, "page_table_1", row, 0).axes
+    return [[text.get_text() for text in ax.texts] for ax in axes]
 
 
 def test_the_picture_shows_the_numbers_of_the_cells():
-    seen = observed(Setup(bs=4), SHORT)
-    shown = texts(seen)
-    held = [str(int(value)) for name in FIELDS for value in seen.values(0)[name].flatten()]
-    assert sorted(shown) == sorted(held + ["="] * 3 * len(FIELDS))
+    observation = observed(Setup(bs=4), SHORT)
+    shown = itertools.chain(*texts(observation))
+    values = [str(int(value)) for name in FIELDS for value in observation.values(0)[name].flatten()]
+    assert sorted(shown) == sorted(values + ["="] * 3 * len(FIELDS))
 
 
 def test_a_large_table_shows_the_numbers_of_the_selected_row():
-    seen = observed(Setup(mode=VERIFY, bs=4), LONG)
-    assert len(texts(seen, row=3)) < len(texts(observed(Setup(bs=4), SHORT))) + 24 * 4
-    assert [str(int(value)) for value in seen.values(0)["page_table_1"][3]] == [
-        text.get_text() for text in draw.figure(seen, row=3).axes[1].texts
-    ]
+    observation = observed(Setup(mode=VERIFY, bs=4), LONG)
+    assert texts(observation, row=3)[1] == [str(int(value)) for value in observation.values(0)["page_table_1"][3]]
 
 
 # The widgets
@@ -321,8 +320,8 @@ def test_a_large_table_shows_the_numbers_of_the_selected_row():
 @pytest.fixture
 def explorer(monkeypatch):
     """An explorer whose picture is a cheap fingerprint; drawing is tested above."""
-    monkeypatch.setattr(pictures.draw, "figure", lambda seen, *at: (seen.states(at[0]), seen.values(at[0]), at))
-    monkeypatch.setattr(pictures.draw, "png", lambda drawn: repr(drawn).encode())
+    monkeypatch.setattr(draw, "figure", lambda seen, *at: (seen.states(at[0]), seen.values(at[0]), at))
+    monkeypatch.setattr(chart, "png", lambda drawn, _palette: repr(drawn).encode())
     return Explorer(Setup(), (7, 12, 3, 9, 17, 5, 14, 10), before=(18, 5, 14, 10, 9, 20, 3, 7))
 
 
@@ -409,12 +408,12 @@ def test_a_refused_setting_stays_refused_until_it_is_put_right(explorer):
 
 def test_another_strategy_repeats_the_replays_and_another_size_starts_afresh(explorer):
     explorer.controls["requests"].value = 3
-    replayed = [inputs.lengths for inputs in explorer.observation.inputs]
+    replayed = [inputs.lengths for inputs in explorer.observation.batches]
     explorer.controls["strategy"].value = "fused"
-    assert [inputs.lengths for inputs in explorer.observation.inputs] == replayed
+    assert [inputs.lengths for inputs in explorer.observation.batches] == replayed
     assert "contract live prefix" in explorer.summary
     explorer.controls["page_size"].value = 8
-    assert [inputs.lengths for inputs in explorer.observation.inputs] == replayed[-1:]
+    assert [inputs.lengths for inputs in explorer.observation.batches] == replayed[-1:]
 
 
 def test_shrinking_halves_the_batch_and_leaves_a_tail(explorer):
@@ -430,19 +429,19 @@ def test_shrinking_halves_the_batch_and_leaves_a_tail(explorer):
 def test_a_trace_step_is_replayed_once_and_shown_in_the_controls(explorer, mode):
     explorer.controls["mode"].value = mode
     for asked in itertools.islice(scale_model(explorer.setup), 8):
-        replays = len(explorer.observation.inputs)
+        replays = len(explorer.observation.batches)
         explorer.buttons["next"].click()
-        assert len(explorer.observation.inputs) == replays + 1
-        assert explorer.observation.inputs[-1].lengths == asked.lengths
+        assert len(explorer.observation.batches) == replays + 1
+        assert explorer.observation.batches[-1].lengths == asked.lengths
         assert explorer.controls["requests"].value == len(asked.lengths)
         assert explorer.controls["lengths"].value.startswith(", ".join(map(str, asked.lengths)))
 
 
 def test_a_trace_that_ended_starts_over(explorer):
     explorer.next_trace_step()
-    first, explorer._trace = explorer.observation.inputs[-1].lengths, iter(())
+    first, explorer._trace = explorer.observation.batches[-1].lengths, iter(())
     explorer.next_trace_step()
-    assert explorer.observation.inputs[-1].lengths == first
+    assert explorer.observation.batches[-1].lengths == first
     explorer.next_trace_step()
     assert not explorer.refusal
 
@@ -488,7 +487,7 @@ def test_without_widgets_a_notebook_shows_picture_and_words():
 @pytest.mark.parametrize("mode", [mode.value for mode in nsa.ForwardMode])
 def test_the_shell_draws_every_mode(mode, tmp_path, capsys):
     out = tmp_path / "picture.png"
-    assert shell.main(["--mode", mode, "--out", str(out)]) == 0
+    assert main(["explore", "--mode", mode, "--out", str(out)]) == 0
     assert out.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert f"Replay 2 ({mode.upper()}, 4 of 4 captured requests" in capsys.readouterr().out
 
@@ -502,25 +501,27 @@ def test_the_shell_draws_every_mode(mode, tmp_path, capsys):
         (["--step", "3"], "step is 3, but the captured steps are 0..2"),
         (["--row", "9"], "row is 9, but page_table_1 has rows 0..3"),
         (["--captured-bs", "2"], "lengths has 4 requests, but 2 were captured"),
-        (["--field", "nothing"], "invalid choice"),
         (["--out", "no/such/folder/picture.png"], "no/such/folder"),
     ],
 )
 def test_the_shell_refuses_in_the_packages_words(arguments, said, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        shell.main(["--out", str(tmp_path / "picture.png"), *arguments])
-    assert stopped.value.code == 2 and said in capsys.readouterr().err
+    assert main(["explore", "--out", str(tmp_path / "picture.png"), *arguments]) == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "picture.png").exists()
 
 
-def test_the_shell_names_the_extra_that_is_missing(monkeypatch, tmp_path, capsys):
-    def absent(*_):
-        raise ModuleNotFoundError("No module named 'matplotlib'")
-
-    monkeypatch.setattr(shell, "picture", absent)
+def test_the_help_ends_with_an_example_that_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        shell.main(["--out", str(tmp_path / "picture.png")])
-    assert "'matplotlib'; the picture needs the extra" in capsys.readouterr().err
+        main(["explore", "--help"])
+    example = capsys.readouterr().out.splitlines()[-1].partition("python -m nsa_core ")[2]
+    assert main(example.split()) == 0 and (tmp_path / "picture.png").exists()
+
+
+def test_the_shell_names_the_extra_that_is_missing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "nsa_core.lab.explore.draw", None)
+    assert main(["explore", "--out", str(tmp_path / "picture.png")]) == 2
+    assert "the picture needs the extra: pip install" in capsys.readouterr().err
 
 
 # What the notebooks lean on

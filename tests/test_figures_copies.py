@@ -11,6 +11,7 @@ from nsa_core.kernels import copies
 from nsa_core.lab.bench import Bench, BenchCase, Spread, WrongResult, parts
 from nsa_core.lab.bench.evidence import RECORD_CASES, NotMeasured
 from nsa_core.lab.decision.claims import CLAIMS
+from nsa_core.lab.explore import chart as charts
 from nsa_core.lab.explore import figures_copies as figures
 from nsa_core.strategies.base import Captured
 from nsa_core.strategies.batched import Batched
@@ -36,7 +37,7 @@ def evidence():
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.__name__)
 def test_a_chart_names_its_conditions_in_words_and_under_the_picture(chart, evidence, monkeypatch):
     captions = []
-    monkeypatch.setattr(figures, "Chart", lambda fig, lines: captions.append(fig.get_supxlabel()) or lines)
+    monkeypatch.setattr(charts, "Chart", lambda fig, lines: captions.append(fig.get_supxlabel()) or lines)
     assert chart(evidence)[-1] == evidence.conditions
     assert captions == [evidence.conditions]
 

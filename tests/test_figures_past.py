@@ -1,16 +1,13 @@
 """Are the counts, the model and the pictures past the copies what the recording says?"""
 
-import io
-
 import pytest
 import torch
-from PIL import Image
 
 import nsa_core as nsa
 from nsa_core.lab.bench import BenchCase
 from nsa_core.lab.bench.bytes_moved import BytesMoved
 from nsa_core.lab.explore import figures_past as past
-from nsa_core.lab.explore.figures_copies import Chart, recorded
+from nsa_core.lab.explore.figures_copies import recorded
 from nsa_core.metadata import memory
 
 CHARTS = (past.steps_chart, past.strategies_chart, past.floors_chart, past.engine_chart)
@@ -75,9 +72,3 @@ def test_a_chart_carries_its_conditions_and_is_small(chart, run):
 
 def test_the_map_carries_its_conditions(run, times):
     assert past.crossover_chart(run, times).lines[-1] == run.conditions
-
-
-def test_fewer_colours_keep_the_size():
-    chart = Chart(past.Figure(figsize=(2, 1), dpi=50), ["words"])
-    before = Image.open(io.BytesIO(chart.png)).size
-    assert Image.open(io.BytesIO(past.compact(chart).png)).size == before

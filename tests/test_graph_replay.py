@@ -7,6 +7,7 @@ from device import DEVICE
 from test_fused_refresh import assert_live, batch_of, each_mode, table
 
 import nsa_core as nsa
+from nsa_core.batch import validate
 
 CONFIG = nsa.NSAConfig(page_size=16, index_topk=48, num_draft_tokens=3, paged_mqa_num_sms=5)
 

@@ -81,25 +81,25 @@ def test_text_from_a_recording_is_escaped(findings):
 
 
 def test_a_viewer_without_widgets_gets_the_table(widget):
-    bundle = widget._repr_mimebundle_()
+    bundle, _ = widget._repr_mimebundle_()
     assert bundle["text/plain"] == widget.summary and bundle["text/html"] == widget.text.value
 
 
 def test_every_verdict_has_a_colour_and_a_sign_of_its_own():
-    assert set(VERDICTS) == set(ledger.COLOURS) == set(ledger.SIGNS)
-    assert len(set(ledger.COLOURS.values())) == len(set(ledger.SIGNS.values())) == len(VERDICTS)
+    assert set(VERDICTS) == set(ledger.VERDICT_COLOURS) == set(ledger.SIGNS)
+    assert len(set(ledger.VERDICT_COLOURS.values())) == len(set(ledger.SIGNS.values())) == len(VERDICTS)
 
 
 @pytest.mark.parametrize("vision", VISION.values(), ids=VISION)
 def test_verdicts_stay_apart_for_colour_blind_readers(vision):
-    for one, other in itertools.combinations(ledger.COLOURS.values(), 2):
+    for one, other in itertools.combinations(ledger.VERDICT_COLOURS.values(), 2):
         assert np.linalg.norm(lab(one, vision) - lab(other, vision)) > APART, (one, other)
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_words_on_a_colour_can_be_read(verdict):
     """A contrast of 4.5 and up, as WCAG asks."""
-    light, dark = sorted((luminance(ledger.COLOURS[verdict]), luminance(ledger.INK[verdict])), reverse=True)
+    light, dark = sorted((luminance(ledger.VERDICT_COLOURS[verdict]), luminance(ledger.INK[verdict])), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 

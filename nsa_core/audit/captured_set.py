@@ -84,7 +84,7 @@ def _named(source: object, config: NSAConfig) -> Iterator[tuple[str, object]]:
         for name in (PARTS, SPLITS):
             yield name, getattr(schedule, name.partition(".")[2], None)
     if config.paged_mqa_num_sms is not None:
-        yield PAGED_MQA, engineengine_attribute(source, PAGED_MQA)
+        yield PAGED_MQA, engine_attribute(source, PAGED_MQA)
 
 
 def sms_of_schedule(source: object) -> int | None:

@@ -34,10 +34,6 @@ class ReplayReport:
     inputs_copied: bool = False
 
 
-class Refused(ValueError):
-    """This strategy declines this configuration; the message says which and what to use instead."""
-
-
 NO_STEPS = range(0)
 
 

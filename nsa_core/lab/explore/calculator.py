@@ -1,14 +1,11 @@
 """When do copies pay? Five costs in, by hand or from a recorded machine; totals, copy share and verdict out."""
 
-import base64
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import ipywidgets as W
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ..bench import Spread, parts
 from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
@@ -23,16 +20,17 @@ from ..decision import (
     copy_share_criterion,
 )
 from ..decision.criteria import SIGNIFICANT
-from .draw import DPI, WIDTH
-from .figures_copies import BATCHED, COMPUTE, COPY, ORIGINAL, RECORD, RECORD_SEVEN, SMALL, Chart
+from .chart import COLOURS, GREY, SMALL, Chart, figure, labels, stacked_bars
+from .figures_copies import ORIGINAL, RECORD, RECORD_SEVEN
+from .form import FULL, WRAP, StaticForm
 
 # One launch by the same reading that ORIGINAL comes from: a prototype of it, 4 steps, microseconds of loop time.
 ORIGINAL_LAUNCH = 18.4
 RECORD_BATCHED = {4: 220.0, 8: 280.0}  # the record's totals with batching, microseconds
 ONE_LAUNCH = "one launch"
+WAYS = ("eager", "copy", "batched", ONE_LAUNCH)
 OWN = "own numbers"
 MOST_STEPS = 16
-LAUNCH = "#de8f05"
 NO_SPREAD = re.compile(r" \((\S+?)\.\.\1\)")  # quartiles of a number that has none
 
 
@@ -73,10 +71,10 @@ class Answer:
     @property
     def lines(self) -> list[str]:
         saves = 1 - self.totals["batched"] / self.totals["copy"]
-        said = ", ".join(f"{name} {us:.4g} us" for name, us in self.totals.items())
+        totals = ", ".join(f"{name} {us:.4g} us" for name, us in self.totals.items())
         judged = [f"{criterion.name}: {criterion.state}; {criterion.reason}." for criterion in self.criteria]
         return [
-            f"{self.steps} steps: {said}. Copies take {self.share:.0%} of copy; batching them saves {saves:+.0%}.",
+            f"{self.steps} steps: {totals}. Copies take {self.share:.0%} of copy; batching them saves {saves:+.0%}.",
             *(NO_SPREAD.sub("", line) for line in judged),
             f"Verdict: {self.verdict}.",
         ]
@@ -85,23 +83,24 @@ class Answer:
 def answer(costs: Costs, steps: int, decode_step_us: float | None = None) -> Answer:
     """The record's criteria on these costs, by the functions that also judge measurements."""
     totals, share = costs.totals(steps), costs.model.copy_share(steps)
-    found = _alternatives(totals, steps)
+    alternatives = _alternatives(totals, steps)
     bottleneck = bottleneck_criterion(totals["copy"], decode_step_us)
     if decode_step_us is None:
         bottleneck = replace(bottleneck, reason="the length of a decode step is not given")
-    criteria = [copy_share_criterion({steps: _exactly(share)}), bottleneck, better_alternative_criterion(found)]
-    return Answer(steps, totals, share, criteria, conclude(criteria, found)[0])
+    shares = copy_share_criterion({steps: _exactly(share)})
+    criteria = [shares, bottleneck, better_alternative_criterion(alternatives)]
+    return Answer(steps, totals, share, criteria, conclude(criteria, alternatives)[0])
 
 
 def _alternatives(totals: dict[str, float], steps: int) -> list[Alternative]:
     copy = _exactly(totals["copy"])
-    found = []
+    alternatives = []
     for name, contract in (("batched", "exact"), (ONE_LAUNCH, "live prefix")):
         if name in totals:
             own = _exactly(totals[name])
             faster = {steps: ratio(copy, own)}
-            found.append(Alternative(name, contract, faster, clearly_below(own, copy, SIGNIFICANT)))
-    return sorted(found, key=lambda a: -a.least)
+            alternatives.append(Alternative(name, contract, faster, clearly_below(own, copy, SIGNIFICANT)))
+    return sorted(alternatives, key=lambda a: -a.least)
 
 
 def _exactly(value: float) -> Spread:
@@ -109,18 +108,18 @@ def _exactly(value: float) -> Spread:
 
 
 def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
-    """Recorded machines by name, each by its newest run that can answer; then the record's own numbers and its code's.
+    """Recorded machines by name, each by its newest run that can answer; then the record's own numbers.
 
     recorded: runs, the newest first.
     """
-    found: dict[str, Costs] = {}
+    machines: dict[str, Costs] = {}
     for run in recorded:
         for name, launch in (("one launch", "fused"), ("in a graph", "graph")):
             try:
-                found.setdefault(f"{run.machine}, recorded, {name}", measured(run, launch))
+                machines.setdefault(f"{run.machine}, recorded, {name}", measured(run, launch))
             except NotMeasured:
                 continue  # a run of other cases
-    return found | {
+    return machines | {
         "the record: its table": table(),
         "the record: its micro-case": micro_case(),
         "the record's code, read on an H200": original(),
@@ -153,86 +152,65 @@ def original() -> Costs:
 
 def chart(costs: Costs, steps: int, lines: Sequence[str]) -> Chart:
     """Where the time of each way goes, and how it grows with the number of steps."""
-    fig = Figure(figsize=(WIDTH, 2.7), dpi=DPI, layout="constrained")
+    fig = figure(2.7)
     left, right = fig.subplots(1, 2)
     _draw_bars(left, costs, steps)
     _draw_growth(right, costs, steps)
-    for ax in (left, right):
-        ax.tick_params(labelsize=SMALL)
-        ax.spines[["top", "right"]].set_visible(False)
     return Chart(fig, lines)
 
 
 def _draw_bars(ax: Axes, costs: Costs, steps: int) -> None:
-    kept = steps * costs.copy
-    pieces = {
-        "eager": (("compute", steps * costs.compute, COMPUTE), ("copies", kept, COPY)),
-        "copy": (("compute", costs.compute, COMPUTE), ("copies", kept, COPY)),
-        "batched": (("compute", costs.compute, COMPUTE), ("batched copies", steps * costs.batched, BATCHED)),
-        ONE_LAUNCH: ((ONE_LAUNCH, costs.launch, LAUNCH),),
+    totals, computed, copied = costs.totals(steps), steps * costs.compute, steps * costs.copy
+    parts_of = {
+        "compute": [computed, costs.compute, costs.compute, 0],
+        "copies": [copied, copied, 0, 0],
+        "batched copies": [0, 0, steps * costs.batched, 0],
+        ONE_LAUNCH: [0, 0, 0, costs.launch],
     }
-    labels = {}
-    for row, name in enumerate(pieces):
-        begin = 0.0
-        for label, us, colour in pieces[name]:
-            labels[label] = ax.barh(row, us, left=begin, color=colour, edgecolor="white", height=0.7)
-            begin += us
-        ax.text(begin, row, f" {begin:.4g}" if begin else " not an option", va="center", fontsize=SMALL)
-    ax.set_yticks(range(len(pieces)), pieces)
-    ax.set_xlim(0, 1.15 * max(costs.totals(steps).values()))
-    ax.invert_yaxis()
-    ax.set_title(f"{steps} steps, microseconds", fontsize=SMALL + 1, loc="left")
-    ax.legend(labels.values(), labels, fontsize=SMALL, frameon=False, loc="lower right")
+    stacked_bars(ax, WAYS, parts_of)
+    for row, name in enumerate(WAYS):
+        total = totals.get(name, 0)
+        ax.text(total, row, f" {total:.4g}" if total else " not an option", va="center", fontsize=SMALL)
+    ax.set_xlim(0, 1.15 * max(totals.values()))
+    labels(ax, f"{steps} steps, microseconds", "", "", "lower right")
 
 
 def _draw_growth(ax: Axes, costs: Costs, steps: int) -> None:
     shown = range(1, MOST_STEPS + 1)
-    totals = {n: costs.totals(n) for n in shown}
-    for name, colour, dash in (
-        ("eager", "#d55e00", "-"),
-        ("copy", COPY, "-"),
-        ("batched", BATCHED, "--"),
-        (ONE_LAUNCH, LAUNCH, "-."),
-    ):
-        if name in totals[1]:
-            ax.plot(shown, [totals[n][name] for n in shown], dash, color=colour, label=name)
-    ax.axvline(steps, color="#444444", lw=0.8, ls=":")
+    totals = [costs.totals(n) for n in shown]
+    for name, dash in zip(totals[0], ("-", "-", "--", "-."), strict=False):
+        ax.plot(shown, [us[name] for us in totals], dash, color=COLOURS[name], label=name)
+    ax.axvline(steps, color=GREY, lw=0.8, ls=":")
     ax.set_yscale("log")
-    ax.set_title("total by number of steps, microseconds, log scale", fontsize=SMALL + 1, loc="left")
-    ax.set_xlabel("draft steps N", fontsize=SMALL)
-    ax.grid(lw=0.4, color="#cccccc")
-    ax.legend(fontsize=SMALL, frameon=False)
+    labels(ax, "total by number of steps, microseconds, log scale", "draft steps N", "")
 
 
-class Calculator(W.VBox):
+class Calculator(StaticForm):
     """Live controls in a notebook; a static picture and its words everywhere else.
 
     given: presets by name; the first is shown first. Moving a cost makes the numbers your own.
     """
 
     def __init__(self, given: dict[str, Costs]):
-        self.given, self.summary, self._listening = given, "", True
-        self.controls = _controls(given)
-        self.image = W.Image(format="png", layout=W.Layout(align_self="flex-start", max_width="100%"))
-        self.text = W.HTML()
+        super().__init__(_controls(given))
+        self.given = given
         self.controls["preset"].observe(self._take_preset, "value")
-        for name in ("compute", "copy", "batched", "launch"):
+        for name in COSTS:
             self.controls[name].observe(self._own_numbers, "value")
         for name in ("steps", "decode_step"):
             self.controls[name].observe(self._show, "value")
         self._take_preset()
-        panel = W.HBox(_columns(self.controls), layout=W.Layout(flex_flow="row wrap"))
-        super().__init__([panel, self.image, self.text])
+        self.children = [W.HBox(_columns(self.controls), layout=WRAP), self.image, self.text]
 
     @property
     def costs(self) -> Costs:
-        return Costs(*(self.controls[name].value for name in ("compute", "copy", "batched", "launch")))
+        return Costs(*(self.controls[name].value for name in COSTS))
 
     def _take_preset(self, _change: object = None) -> None:
         costs = self.given.get(self.controls["preset"].value)
         if costs is None or not self._listening:
             return
-        self._set({name: getattr(costs, name) for name in ("compute", "copy", "batched", "launch")})
+        self._set({name: getattr(costs, name) for name in COSTS})
         self._show()
 
     def _own_numbers(self, _change: object) -> None:
@@ -240,32 +218,11 @@ class Calculator(W.VBox):
             self._set({"preset": OWN})
             self._show()
 
-    def _set(self, values: dict[str, object]) -> None:
-        """Move controls without acting on it."""
-        self._listening = False
-        try:
-            for name, value in values.items():
-                self.controls[name].value = value
-        finally:
-            self._listening = True
-
     def _show(self, _change: object = None) -> None:
         steps, decode_step_ms = self.controls["steps"].value, self.controls["decode_step"].value
-        found = answer(self.costs, steps, decode_step_ms * 1e3 or None)
-        lines = [f"{self.controls['preset'].value}.", *found.lines]
-        self.summary = "\n".join(lines)
-        self.text.value = (
-            '<div role="status" style="line-height: 1.4">'
-            + "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-            + "</div>"
-        )
-        self.image.value = chart(self.costs, steps, lines).png
-
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = self.summary
-        bundle["image/png"] = base64.b64encode(self.image.value).decode()
-        return bundle, {"image/png": {"alt": self.summary}}
+        implied = answer(self.costs, steps, decode_step_ms * 1e3 or None)
+        lines = [f"{self.controls['preset'].value}.", *implied.lines]
+        self._show_lines(lines, chart(self.costs, steps, lines).png)
 
 
 COSTS = {
@@ -274,7 +231,7 @@ COSTS = {
     "batched": "batched step, us",
     "launch": "one launch for all, us",
 }
-STYLE, FULL = {"description_width": "130px"}, {"width": "98%"}
+STYLE = {"description_width": "130px"}
 
 
 def _controls(given: dict[str, Costs]) -> dict[str, W.ValueWidget]:

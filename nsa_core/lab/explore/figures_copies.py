@@ -3,17 +3,14 @@
 Every figure of a recording carries the conditions it was made under; what is taken here and now is shown, not stored.
 """
 
-import base64
 import html
 import inspect
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as W
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,7 +23,7 @@ from ..bench.floors import EMPTY_LAUNCH
 from ..bench.recording import Row
 from ..bench.report import spread_of
 from ..decision import BreakEven, fit
-from .draw import DPI, LINE, WIDTH
+from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_bars, labels, legend, name_rows, stacked_bars
 from .frame import device
 
 # The record's own numbers, microseconds.
@@ -41,11 +38,12 @@ RECORD_OPERATIONS = {
 }
 RECORD_SEVEN = {"copy": 28.70, "batched-each": 41.43, "batched": 19.38}
 
-# The code the record describes, read on an H200 in November 2026: not by this project's bench, so only to compare with.
+# The code the record describes, read on an H200 in November 2026: not by this project's bench, only to compare with.
 ORIGINAL = {
     4: {"before": 833.8, "after": 471.3, "compute": 201.1, "copies": 267.8, "batched": 605.9},
     8: {"before": 1992.3, "after": 692.4, "compute": 147.0, "copies": 517.2, "batched": 1038.1},
 }
+ITS_CODE = "its code on an H200"
 ORIGINAL_CONDITIONS = (
     "read outside this project: NVIDIA H200, torch 2.11.0+cu130, triton 3.6.0, 2026-11-22; bs 32, "
     "4096 tokens, page 64, loop time"
@@ -56,25 +54,7 @@ MODES = {
     **{mode: {n: f"{mode}-steps-{n}" for n in (1, 4, 8, 16)} for mode in ("target_verify", "draft_extend")},
 }
 FORMS = ("batched-each", "batched", "batched-strided", "batched-steps")
-
-# From seaborn's colour-blind palette.
-COMPUTE, COPY, REST = "#029e73", "#0173b2", "#949494"
-EAGER, BATCHED, FOREACH = "#d55e00", "#cc78bc", "#56b4e9"
-SAID, LOOP, DEVICE = "#ffffff", "#ece133", "#444444"
-SMALL = 7.5  # points
-
-
-class Chart:
-    """A figure and in words what it shows; any notebook viewer shows both, without widgets."""
-
-    def __init__(self, fig: Figure, lines: Sequence[str]):
-        self.lines, buffer = list(lines), io.BytesIO()
-        fig.savefig(buffer, format="png", metadata={"Software": None})  # no version inside, so equal is equal
-        self.png = buffer.getvalue()
-
-    def _repr_mimebundle_(self, **_kwargs):
-        text = "\n".join(self.lines)
-        return {"text/plain": text, "image/png": base64.b64encode(self.png).decode()}, {"image/png": {"alt": text}}
+KINDS = ("record us", "loop us", "device us")
 
 
 class Live(W.HTML):
@@ -131,11 +111,10 @@ def describing_here(case: BenchCase, budget_s: float = 0.2) -> dict[str, Spread]
         again = [[t.data_ptr() for t in pair] for pair in copy_plan(captured, values, case.mode)]
         return [] if again == [[t.data_ptr() for t in pair] for pair in plan] else ["the plan has other pairs"]
 
+    planning = f"plan the {len(plan)} copies of a step"
     timed = Timer(Host(), budget_s=budget_s).time(
         [
-            Candidate(
-                f"plan the {len(plan)} copies of a step", lambda: copy_plan(captured, values, case.mode), planned
-            ),
+            Candidate(planning, lambda: copy_plan(captured, values, case.mode), planned),
             Candidate("describe them for a kernel", lambda: [describe(*pair) for pair in plan], described),
         ]
     )
@@ -170,43 +149,44 @@ def operations_of(call: Callable[[], object]) -> Counter:
 
 def models(evidence: Evidence) -> dict[str, BreakEven]:
     """The break-even model of each mode, fitted to its measured totals."""
-    return {mode: _fitted(evidence, cases) for mode, cases in MODES.items()}
-
-
-def _fitted(evidence: Evidence, cases: Mapping[int, str]) -> BreakEven:
-    totals = {name: {n: evidence.loop(case, name).median for n, case in cases.items()} for name in ("eager", "copy")}
-    return fit(totals["eager"], totals["copy"], evidence.row(cases[4], parts.COPY_ONE, kind="plan")["copies"])
+    return {
+        mode: fit(
+            *({n: evidence.loop(case, name).median for n, case in cases.items()} for name in ("eager", "copy")),
+            evidence.row(cases[4], parts.COPY_ONE, kind="plan")["copies"],
+        )
+        for mode, cases in MODES.items()
+    }
 
 
 def gain_chart(evidence: Evidence) -> Chart:
     """Totals by number of steps, and the gain with its limit: points measured, lines from the model."""
-    found, fig = models(evidence), _figure(3.4)
+    by_mode, fig = models(evidence), figure(3.4)
     left, right = fig.subplots(1, 2)
-    model, steps = found["decode"], [1 + i / 4 for i in range(61)]
-    for name, colour, total, mark in (("eager", EAGER, model.eager, "s"), ("copy", COPY, model.copied, "o")):
-        left.plot(steps, [total(n) / 1e3 for n in steps], color=colour, lw=1)
-        _points(left, STEPS_CASES, lambda case, name=name: evidence.loop(case, name).scaled(1e-3), colour, mark, name)
-    _labels(left, "decode: time of a replay", "draft steps N", "loop time, ms")
-    left.legend(loc="upper left", fontsize=SMALL, frameon=False)
-    for (mode, each), colour, mark in zip(found.items(), (COPY, COMPUTE, EAGER), "o^s", strict=True):
-        right.plot(steps, [each.speed_up(n) for n in steps], color=colour, lw=1)
-        right.axhline(each.speed_up_limit, color=colour, lw=0.8, ls=":")
-        _points(right, MODES[mode], evidence.speed_up, colour, mark, mode)
-    _labels(right, "gain of computing once; dotted: its limit", "draft steps N", "eager / copy")
+    model, steps = by_mode["decode"], [1 + i / 4 for i in range(61)]
+    for name, total, mark in (("eager", model.eager, "s"), ("copy", model.copied, "o")):
+        left.plot(steps, [total(n) / 1e3 for n in steps], color=COLOURS[name], lw=1)
+        loops = {n: evidence.loop(case, name).scaled(1e-3) for n, case in STEPS_CASES.items()}
+        _points(left, loops, COLOURS[name], mark, name)
+    labels(left, "decode: time of a replay", "draft steps N", "loop time, ms", "upper left")
+    for (mode, model), name, mark in zip(by_mode.items(), ("copy", "compute", "eager"), "o^s", strict=True):
+        right.plot(steps, [model.speed_up(n) for n in steps], color=COLOURS[name], lw=1)
+        right.axhline(model.speed_up_limit, color=COLOURS[name], lw=0.8, ls=":")
+        gains = {n: evidence.speed_up(case) for n, case in MODES[mode].items()}
+        _points(right, gains, COLOURS[name], mark, mode)
+    labels(right, "gain of computing once; dotted: its limit", "draft steps N", "eager / copy")
     lines = [
-        f"{mode}: {each.compute_us:.4g} us to compute, {each.step_us:.4g} us to copy a step; gain at most "
-        f"{each.speed_up_limit:.3g}x; copies pass half from {each.steps_to_half:.3g} steps; error {each.rms:.0%} "
-        f"rms, {each.worst:.0%} at worst of {each.points} points"
-        for mode, each in found.items()
+        f"{mode}: {model.compute_us:.4g} us to compute, {model.step_us:.4g} us to copy a step; gain at most "
+        f"{model.speed_up_limit:.3g}x; copies pass half from {model.steps_to_half:.3g} steps; error {model.rms:.0%} "
+        f"rms, {model.worst:.0%} at worst of {model.points} points"
+        for mode, model in by_mode.items()
     ]
-    return _chart(fig, lines, evidence)
+    return finish(fig, lines, evidence)
 
 
-def _points(ax: Axes, cases: Mapping[int, str], ask: Callable, colour: str, mark: str, label: str) -> None:
-    spreads = {n: ask(case) for n, case in cases.items()}
-    middle = [s.median for s in spreads.values()]
+def _points(ax: Axes, spreads: Mapping[int, Spread], colour: str, mark: str, label: str) -> None:
+    medians = [s.median for s in spreads.values()]
     below, above = [s.median - s.q1 for s in spreads.values()], [s.q3 - s.median for s in spreads.values()]
-    ax.errorbar(list(spreads), middle, [below, above], fmt=mark, ms=4, color=colour, elinewidth=1, label=label)
+    ax.errorbar(list(spreads), medians, [below, above], fmt=mark, ms=4, color=colour, elinewidth=1, label=label)
 
 
 def timeline_chart(evidence: Evidence, steps: int = 4) -> Chart:
@@ -215,41 +195,38 @@ def timeline_chart(evidence: Evidence, steps: int = 4) -> Chart:
     A recording keeps sums, so a part's operations are drawn evenly over its host time.
     """
     replays = {name: _segments(evidence, name, steps) for name in ("eager", "copy")}
-    fig = _figure(2.9)
+    fig = figure(2.9)
     axes = fig.subplots(2, 1, sharex=True)
     for ax, (name, segments) in zip(axes, replays.items(), strict=True):
         _draw_lanes(ax, segments)
-        _labels(ax, f"{name}, {steps} steps", "", "", legend=False)
+        labels(ax, f"{name}, {steps} steps", "", "")
     axes[1].set_xlabel("microseconds since the call; the device catches up with each launch", fontsize=SMALL)
-    handles = [
-        axes[0].barh([0], [0], color=colour, label=label)
-        for label, colour in (("compute", COMPUTE), ("copies", COPY), ("not in either part", REST))
-    ]
-    fig.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=SMALL, frameon=False)
-    return _chart(fig, [_busy(evidence, name, steps) for name in replays], evidence)
+    parts_named = {"compute": "compute", "copies": "copies", "not in either part": "rest"}
+    legend(fig, {label: COLOURS[part] for label, part in parts_named.items()}, "upper right", 3)
+    return finish(fig, [_busy(evidence, name, steps) for name in replays], evidence)
 
 
 def _segments(evidence: Evidence, name: str, steps: int) -> list[tuple[str, float, int]]:
-    """(colour, host us, device operations) of a replay's parts in order; the rest comes last."""
+    """(part, host us, device operations) of a replay in order; what is in neither part comes last."""
     case = RECORD_CASES[steps]
-    compute = _part_row(evidence.row(case, parts.PRECOMPUTE, kind="part"), COMPUTE)
-    copies = _part_row(evidence.row(case, parts.COPY_ONE, kind="part", strategy="copy"), COPY)
     whole = evidence.row(case, name, kind="strategy")
+    rows = {
+        "compute": evidence.row(case, parts.PRECOMPUTE, kind="part"),
+        "copies": evidence.row(case, parts.COPY_ONE, kind="part", strategy="copy"),
+    }
+    compute, copies = ((part, row["host_us"], int(row["device_ops"])) for part, row in rows.items())
     segments = [compute, copies] * steps if name == "eager" else [compute, *[copies] * steps]
     rest = max(whole["host_us"] - sum(us for _, us, _ in segments), 0)
-    return [*segments, (REST, rest, 0)]
-
-
-def _part_row(row: Row, colour: str) -> tuple[str, float, int]:
-    return colour, row["host_us"], int(row["device_ops"])
+    return [*segments, ("rest", rest, 0)]
 
 
 def _draw_lanes(ax: Axes, segments: Sequence[tuple[str, float, int]]) -> None:
     begin = 0.0
-    for colour, host, operations in segments:
-        ax.barh([1], [host], left=begin, height=0.7, color=colour, edgecolor="white", lw=0.8)
+    for part, host, operations in segments:
+        ax.barh([1], [host], left=begin, height=0.7, color=COLOURS[part], edgecolor="white", lw=0.8)
         each = [begin + host * (at + 1) / operations for at in range(operations)]
-        ax.vlines(each, -0.35, 0.35, color=colour, lw=0.8)  # a stroke is about as wide as the operation is long
+        # a stroke is about as wide as the operation is long
+        ax.vlines(each, -0.35, 0.35, color=COLOURS[part], lw=0.8)
         begin += host
     ax.set_yticks([1, 0], ["host", "device"])
     ax.set_ylim(-0.5, 1.5)
@@ -265,51 +242,33 @@ def _busy(evidence: Evidence, name: str, steps: int) -> str:
 
 def operations(evidence: Evidence) -> list[Row]:
     """What each group of operations costs alone, beside the record's number. `us each`: per device operation."""
-    rows = [evidence.row("precompute-parts", name, kind="part") for name in RECORD_OPERATIONS]
-    return [
-        {
-            "operations": row["name"],
-            "record us": said,
-            "loop us": row["loop_us"],
-            "device us": row["device_us"],
-            "device ops": int(row["device_ops"]),
-            "us each": row["loop_us"] / row["device_ops"],
-        }
-        for row, said in zip(rows, RECORD_OPERATIONS.values(), strict=True)
-    ]
+    rows = []
+    for name, us in RECORD_OPERATIONS.items():
+        row = evidence.row("precompute-parts", name, kind="part")
+        times = {"operations": name, "record us": us} | _times(row)
+        rows.append(times | {"us each": row["loop_us"] / row["device_ops"]})
+    return rows
+
+
+def _times(row: Row) -> Row:
+    return {"loop us": row["loop_us"], "device us": row["device_us"], "device ops": int(row["device_ops"])}
 
 
 def operations_chart(evidence: Evidence) -> Chart:
     """Record, host-bound loop time and device time of each group."""
-    rows, fig = operations(evidence), _figure(2.8)
-    ax = fig.subplots()
-    kinds = {"record us": SAID, "loop us": LOOP, "device us": DEVICE}
-    _bars(
-        ax,
-        [f"{row['operations']} ({row['device ops']})" for row in rows],
-        {kind: ([row[kind] for row in rows], colour) for kind, colour in kinds.items()},
-    )
-    ax.set_xscale("log")
-    _labels(
-        ax, "computing one step: each group alone (in brackets: device operations)", "microseconds, log scale", ""
-    )
-    return _chart(fig, [_values(row, kinds, "operations") for row in rows], evidence)
+    rows = operations(evidence)
+    names = {f"{row['operations']} ({row['device ops']})": row for row in rows}
+    title = "computing one step: each group alone (in brackets: device operations)"
+    return _times_chart(evidence, 2.8, title, names, KINDS, "operations", "microseconds, log scale")
 
 
 def transform_chart(evidence: Evidence) -> Chart:
     """The page transform without an index tensor, with a cached one, and with one built every time."""
-    rows = [
-        evidence.row("precompute-parts", name, kind="part") for name in (parts.SLICED, parts.CACHED, parts.REBUILT)
-    ]
-    fig, kinds = _figure(1.9), {"loop_us": LOOP, "device_us": DEVICE}
-    ax = fig.subplots()
-    _bars(
-        ax,
-        [row["name"].removeprefix("page transform, ") for row in rows],
-        {kind.replace("_", " "): ([row[kind] for row in rows], colour) for kind, colour in kinds.items()},
-    )
-    _labels(ax, "the page transform", "microseconds", "")
-    return _chart(fig, [_values(row, kinds, "name") for row in rows], evidence)
+    names = (parts.SLICED, parts.CACHED, parts.REBUILT)
+    rows = {
+        name.removeprefix("page transform, "): evidence.row("precompute-parts", name, kind="part") for name in names
+    }
+    return _times_chart(evidence, 1.9, "the page transform", rows, ("loop_us", "device_us"), "name", "microseconds")
 
 
 def record_table(evidence: Evidence) -> list[Row]:
@@ -317,55 +276,38 @@ def record_table(evidence: Evidence) -> list[Row]:
     lines = []
     for n, case in RECORD_CASES.items():
         own = {key: evidence.loop(case, name).median for key, name in (("before", "eager"), ("after", "copy"))}
-        read = {"record": RECORD[n], "its code on an H200": ORIGINAL[n], "this project": own}
-        lines += [
-            {
-                "steps": n,
-                "source": source,
-                "before": t["before"],
-                "after": t["after"],
-                "gain": t["before"] / t["after"],
-                "saved": t["before"] - t["after"],
-            }
-            for source, t in read.items()
-        ]
+        for source, totals in {"record": RECORD[n], ITS_CODE: ORIGINAL[n], "this project": own}.items():
+            before, after = totals["before"], totals["after"]
+            line = {"steps": n, "source": source, "before": before, "after": after}
+            lines.append(line | {"gain": before / after, "saved": before - after})
     return lines
 
 
 def record_parts(evidence: Evidence) -> list[Row]:
-    """What "after" consists of, by source. The record's copies are what its total leaves beside 175 us of computing."""
-    lines, compute = [], RECORD[4]["before"] / 4
+    """What "after" consists of. The record's copies are what its total leaves beside 175 us of computing."""
+    lines, once = [], RECORD[4]["before"] / 4
     for n, case in RECORD_CASES.items():
-        total, once = evidence.loop(case, "copy").median, evidence.part(case, parts.PRECOMPUTE).median
-        copies = evidence.part(case, parts.COPY_ALL, "copy").median
-        lines += [
-            {"steps": n, "source": "record", "compute": compute, "copies": RECORD[n]["after"] - compute},
-            {
-                "steps": n,
-                "source": "its code on an H200",
-                "compute": ORIGINAL[n]["compute"],
-                "copies": ORIGINAL[n]["copies"],
-            },
-            {"steps": n, "source": "this project", "compute": once, "copies": copies},
-        ]
-        for line, after in zip(lines[-3:], (RECORD[n]["after"], ORIGINAL[n]["after"], total), strict=True):
-            line |= {"rest": after - line["compute"] - line["copies"], "copies of 1 step": line["copies"] / n}
+        own = evidence.part(case, parts.PRECOMPUTE).median, evidence.part(case, parts.COPY_ALL, "copy").median
+        sources = {
+            "record": (RECORD[n]["after"], once, RECORD[n]["after"] - once),
+            ITS_CODE: tuple(ORIGINAL[n][key] for key in ("after", "compute", "copies")),
+            "this project": (evidence.loop(case, "copy").median, *own),
+        }
+        for source, (after, compute, copies) in sources.items():
+            line = {"steps": n, "source": source, "compute": compute, "copies": copies}
+            lines.append(line | {"rest": after - compute - copies, "copies of 1 step": copies / n})
     return lines
 
 
 def record_chart(evidence: Evidence) -> Chart:
     """Where the time of "after" goes: record, its code, this recording."""
-    rows, fig = record_parts(evidence), _figure(2.3)
-    ax, begin = fig.subplots(), [0.0] * len(rows)
-    for part, colour in (("compute", COMPUTE), ("copies", COPY), ("rest", REST)):
-        widths = [max(row[part], 0) for row in rows]
-        ax.barh(range(len(rows)), widths, left=begin, color=colour, edgecolor="white", height=0.7, label=part)
-        begin = [a + b for a, b in zip(begin, widths, strict=True)]
-    ax.set_yticks(range(len(rows)), [f"{row['steps']} steps, {row['source']}" for row in rows])
-    ax.invert_yaxis()
-    _labels(ax, "computed once, copied N times", "microseconds", "")
-    lines = [_values(row, ("compute", "copies", "rest"), "source", f"{row['steps']} steps, ") for row in rows]
-    return _chart(fig, [*lines, f"its code on an H200: {ORIGINAL_CONDITIONS}"], evidence)
+    rows, fig, columns = record_parts(evidence), figure(2.3), ("compute", "copies", "rest")
+    ax = fig.subplots()
+    names = [f"{row['steps']} steps, {row['source']}" for row in rows]
+    stacked_bars(ax, names, {part: [max(row[part], 0) for row in rows] for part in columns})
+    labels(ax, "computed once, copied N times", "microseconds", "")
+    lines = [_values(row, columns, "source", f"{row['steps']} steps, ") for row in rows]
+    return finish(fig, [*lines, f"{ITS_CODE}: {ORIGINAL_CONDITIONS}"], evidence)
 
 
 # A kernel in place of the copies
@@ -389,20 +331,19 @@ def programs(sizes: Sequence[int], block: int) -> list[tuple[int, int, int]]:
 
 def grid_chart(plans: Mapping[str, Mapping[str, int]], block: int) -> Chart:
     """The grids of copies by name and size: which programs move a block, a part of one, or nothing."""
-    fig = _figure(2.9)
-    kinds = (("moves a full block", COPY), ("moves a part of one", FOREACH), ("returns at once", "#dddddd"))
-    lines = []
+    fig, lines = figure(2.9), []
+    kinds = {"moves a full block": COLOURS["copies"], "moves a part of one": COLOURS["foreach"]}
+    kinds |= {"returns at once": "#dddddd"}
     for ax, (title, sizes) in zip(fig.subplots(1, len(plans)), plans.items(), strict=True):
         counts = programs(list(sizes.values()), block)
-        _grid(ax, counts, list(sizes), [colour for _, colour in kinds])
+        _grid(ax, counts, list(sizes), list(kinds.values()))
         total, idle = sum(map(sum, counts)), sum(count[2] for count in counts)
         ax.set_title(f"{title}: {sum(counts[0])} x {len(counts)} programs", fontsize=SMALL + 1)
         lines.append(
             f"{title}: {sum(counts[0])} blocks x {len(counts)} copies = {total} programs, "
             f"{idle} of them ({idle / total:.0%}) return at once"
         )
-    handles = [fig.axes[0].barh([0], [0], color=colour, label=label) for label, colour in kinds]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    legend(fig, kinds, "lower center", 3)
     return Chart(fig, lines)
 
 
@@ -412,10 +353,9 @@ def _grid(ax: Axes, counts: Sequence[tuple[int, int, int]], names: Sequence[str]
     for row, count in enumerate(counts):
         kinds = [colour for colour, many in zip(colours, count, strict=True) for _ in range(many)]
         ax.barh([row] * width, [1] * width, left=range(width), height=0.8, color=kinds, **edge)
-    ax.set_yticks(range(len(names)), names)
+    name_rows(ax, names)
     ax.set_xlim(0, width)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.invert_yaxis()
     ax.set_xlabel("program_id(0): block of the copy", fontsize=SMALL)
     ax.set_ylabel("program_id(1): copy", fontsize=SMALL)
     ax.tick_params(length=0, labelsize=SMALL)
@@ -429,46 +369,30 @@ def taken(evidence: Evidence) -> list[Row]:
         "draft extend": "draft_extend-steps-4",
         "decode, full width": "decode-full-width",
     }
-    rows = {label: evidence.row(case, parts.COPY_ONE, kind="plan") for label, case in cases.items()}
-    return [
-        {
-            "plan": label,
-            "copies": row["copies"],
-            "taken": row["contiguous_copies"],
-            "of the copies": row["contiguous_copies"] / row["copies"],
-            "of the bytes": row["contiguous_bytes"] / row["copied_bytes"],
-        }
-        for label, row in rows.items()
-    ]
+    lines = []
+    for label, case in cases.items():
+        row = evidence.row(case, parts.COPY_ONE, kind="plan")
+        copies, contiguous = row["copies"], row["contiguous_copies"]
+        shares = {"of the copies": contiguous / copies, "of the bytes": row["contiguous_bytes"] / row["copied_bytes"]}
+        lines.append({"plan": label, "copies": copies, "taken": contiguous} | shares)
+    return lines
 
 
 def seven(evidence: Evidence) -> list[Row]:
     """The record's micro-case by form: its number, and the recording's loop and device time."""
     rows = [evidence.row("seven-copies", parts.SEVEN_COPIES, strategy=name) for name in ("copy", "foreach", *FORMS)]
     return [
-        {
-            "form": row["strategy"],
-            "record us": RECORD_SEVEN.get(row["strategy"]),
-            "loop us": row["loop_us"],
-            "device us": row["device_us"],
-            "device ops": int(row["device_ops"]),
-            "copy_ / this": rows[0]["loop_us"] / row["loop_us"],
-        }
+        {"form": row["strategy"], "record us": RECORD_SEVEN.get(row["strategy"])}
+        | _times(row)
+        | {"copy_ / this": rows[0]["loop_us"] / row["loop_us"]}
         for row in rows
     ]
 
 
 def seven_chart(evidence: Evidence) -> Chart:
     """Seven small contiguous copies: the record's numbers, and what was recorded."""
-    rows, fig = seven(evidence), _figure(3.2)
-    ax, kinds = fig.subplots(), {"record us": SAID, "loop us": LOOP, "device us": DEVICE}
-    _bars(
-        ax,
-        [row["form"] for row in rows],
-        {kind: ([row[kind] or 0 for row in rows], colour) for kind, colour in kinds.items()},
-    )
-    _labels(ax, "seven int32 copies of 32 to 2048 elements", "microseconds per call", "")
-    return _chart(fig, [_values(row, kinds, "form") for row in rows], evidence)
+    rows, title = {row["form"]: row for row in seven(evidence)}, "seven int32 copies of 32 to 2048 elements"
+    return _times_chart(evidence, 3.2, title, rows, KINDS, "form", "microseconds per call")
 
 
 REAL_PLANS = {
@@ -490,36 +414,27 @@ REAL_PLANS = {
 
 def forms(evidence: Evidence) -> list[Row]:
     """How many times faster than `copy` each form's whole replay is, by plan."""
-    return [
-        {"plan": label}
-        | {
-            name: evidence.loop(case, "copy").median / evidence.loop(case, name).median
-            for name in (*FORMS, "foreach")
-        }
-        for label, case in REAL_PLANS.items()
-    ]
+    lines = []
+    for label, case in REAL_PLANS.items():
+        copy = evidence.loop(case, "copy").median
+        faster = {name: copy / evidence.loop(case, name).median for name in (*FORMS, "foreach")}
+        lines.append({"plan": label} | faster)
+    return lines
 
 
 def forms_chart(evidence: Evidence) -> Chart:
     """Whole replays of real plans: left of the line a form loses to `.copy_()`."""
-    rows, fig = forms(evidence), _figure(3.9)
+    rows, fig, names = forms(evidence), figure(3.9), (*FORMS, "foreach")
     ax = fig.subplots()
-    for name, mark, colour in zip((*FORMS, "foreach"), "vos^D", (BATCHED,) * 4 + (FOREACH,), strict=True):
-        hollow = name in ("batched-each", "batched-strided")
-        ax.plot(
-            [row[name] for row in rows],
-            range(len(rows)),
-            mark,
-            ms=6,
-            color=colour,
-            label=name,
-            markerfacecolor="white" if hollow else colour,
-        )
+    for name, mark in zip(names, "vos^D", strict=True):
+        colour = COLOURS["foreach" if name == "foreach" else "batched"]
+        fill = "white" if name in ("batched-each", "batched-strided") else colour
+        times = [row[name] for row in rows]
+        ax.plot(times, range(len(rows)), mark, ms=6, color=colour, label=name, markerfacecolor=fill)
     ax.axvline(1, color="black", lw=1)
-    ax.set_yticks(range(len(rows)), [row["plan"] for row in rows])
-    ax.invert_yaxis()
-    _labels(ax, "whole replays: copy loop time / loop time of the form; right of 1 the form wins", "times", "")
-    return _chart(fig, [_values(row, (*FORMS, "foreach"), "plan") for row in rows], evidence)
+    name_rows(ax, [row["plan"] for row in rows])
+    labels(ax, "whole replays: copy loop time / loop time of the form; right of 1 the form wins", "times", "")
+    return finish(fig, [_values(row, names, "plan") for row in rows], evidence)
 
 
 def room(evidence: Evidence, steps: int = 4) -> list[Row]:
@@ -531,64 +446,40 @@ def room(evidence: Evidence, steps: int = 4) -> list[Row]:
     plan, one = evidence.row(case, parts.COPY_ONE, kind="plan"), evidence.part(case, parts.ONE_COPY, "copy").median
     launch = evidence.spread(case, EMPTY_LAUNCH, kind="floor").median
     spent = evidence.part(case, parts.COPY_ALL, "copy").median
+    forms_replaced = {
+        "batched": (plan["contiguous_copies"] * steps, steps),
+        "batched-strided": (plan["copies"] * steps, steps),
+        "batched-steps": (plan["copies"] * steps, 1),
+    }
     lines = []
-    for name, replaced, launches in (
-        ("batched", plan["contiguous_copies"] * steps, steps),
-        ("batched-strided", plan["copies"] * steps, steps),
-        ("batched-steps", plan["copies"] * steps, 1),
-    ):
-        own = evidence.part(case, parts.COPY_ALL, name).median
+    for name, (replaced, launches) in forms_replaced.items():
+        saved = spent - evidence.part(case, parts.COPY_ALL, name).median
         best = replaced * one - launches * launch
-        lines.append(
-            {
-                "form": name,
-                "copies replaced": replaced,
-                "launches": launches,
-                "saves at best": best,
-                "saved": spent - own,
-                "describing and passing": best - (spent - own),
-            }
-        )
+        line = {"form": name, "copies replaced": replaced, "launches": launches}
+        lines.append(line | {"saves at best": best, "saved": saved, "describing and passing": best - saved})
     return lines
 
 
-# Drawing
+def _times_chart(
+    evidence: Evidence,
+    height: float,
+    title: str,
+    rows: Mapping[str, Row],
+    columns: Sequence[str],
+    name: str,
+    unit: str,
+) -> Chart:
+    """Bars of `columns` for each row; in words, each row goes by what it has in column `name`."""
+    fig = figure(height)
+    ax = fig.subplots()
+    bars = {column.replace("_", " "): [row[column] or 0 for row in rows.values()] for column in columns}
+    grouped_bars(ax, list(rows), bars)
+    if "log" in unit:
+        ax.set_xscale("log")
+    labels(ax, title, unit, "")
+    return finish(fig, [_values(row, columns, name) for row in rows.values()], evidence)
 
 
-def _figure(height: float) -> Figure:
-    fig = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-    fig.get_layout_engine().set(w_pad=0.08)
-    return fig
-
-
-def _chart(fig: Figure, lines: Sequence[str], evidence: Evidence) -> Chart:
-    """A chart whose caption is the conditions of the run."""
-    fig.supxlabel(evidence.conditions, fontsize=7, color="#444444")
-    return Chart(fig, [*lines, evidence.conditions])
-
-
-def _bars(ax: Axes, names: Sequence[str], groups: Mapping[str, tuple[Sequence[float], str]]) -> None:
-    """Horizontal bars in groups, the first name uppermost."""
-    height = 0.8 / len(groups)
-    for at, (label, (values, colour)) in enumerate(groups.items()):
-        places = [row + (at - (len(groups) - 1) / 2) * height for row in range(len(names))]
-        ax.barh(places, values, height=height, color=colour, edgecolor=LINE, lw=0.6, label=label)
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
-
-
-def _labels(ax: Axes, title: str, x: str, y: str, legend: bool = True) -> None:
-    ax.set_title(title, fontsize=SMALL + 1, loc="left")
-    ax.set_xlabel(x, fontsize=SMALL)
-    ax.set_ylabel(y, fontsize=SMALL)
-    ax.tick_params(labelsize=SMALL)
-    ax.grid(axis="both" if y else "x", lw=0.4, color="#cccccc")
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    if legend:
-        ax.legend(fontsize=SMALL, frameon=False)
-
-
-def _values(row: Row, columns: Sequence[str] | Mapping[str, str], name: str, prefix: str = "") -> str:
-    said = [f"{column} {row[column]:.3g}" for column in columns if row[column] is not None]
-    return f"{prefix}{row[name]}: {', '.join(said)}"
+def _values(row: Row, columns: Sequence[str], name: str, prefix: str = "") -> str:
+    values = [f"{column} {row[column]:.3g}" for column in columns if row[column] is not None]
+    return f"{prefix}{row[name]}: {', '.join(values)}"

@@ -4,7 +4,6 @@ Every figure of a recording carries the conditions it was made under. Models are
 error is said beside them.
 """
 
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,6 @@ from dataclasses import dataclass
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from PIL import Image
 
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
@@ -25,19 +21,9 @@ from ..bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH
 from ..bench.recording import Row
 from ..bench.report import bandwidth
 from ..decision import BreakEven, measured_break_even
-from .draw import DPI, WIDTH
-from .figures_copies import BATCHED, COPY, EAGER, FOREACH, SMALL, Chart
+from .chart import COLOURS, DIFFERENT, GREY, SAME, SMALL, Chart, figure, finish, labels, legend, name_rows
 
-FUSED, GRAPH, SHARED = "#de8f05", "#111111", "#ca9161"  # from seaborn's colour-blind palette, and black
-WAYS = {
-    "eager": (EAGER, "s"),
-    "copy": (COPY, "o"),
-    "batched": (BATCHED, "v"),
-    "fused": (FUSED, "^"),
-    "graph": (GRAPH, "D"),
-    "shared+graph": (SHARED, "x"),
-}
-TIE, BYTES = "#d3ecc8", "#ffe94d"
+MARKS = {"eager": "s", "copy": "o", "batched": "v", "fused": "^", "graph": "D", "shared+graph": "x"}
 IN_CALLER = "fused, in the caller's graph"
 WINS = 1.25  # times faster, as in the decision
 
@@ -86,24 +72,14 @@ DECODE_STEPS_MS = {"sglang#26241": 2.47, "vllm#57885": 4.467, "vllm#45258": 27.7
 QUOTED_WIDTH, QUOTED_BS = 1_048_582, 256
 
 
-def compact(chart: Chart) -> Chart:
-    """The same chart in at most 64 colours: a third of the bytes."""
-    buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(chart.png)).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
-    chart.png = buffer.getvalue()
-    return chart
-
-
 # Counted
 
 
 def counted(bs: int = 32, tokens: int = 4096, steps: Sequence[int] = (1, 2, 4, 8, 16)) -> list[Row]:
     """What each way moves for a decode batch, in bytes and in passes over one step's live values."""
-    lines = []
+    lines, once = [], moved_by(BenchCase("counted", bs=bs, lengths=tokens, steps=1)).generate / 2
     for n in steps:
         moved = moved_by(BenchCase("counted", bs=bs, lengths=tokens, steps=n))
-        once = (moved_by(BenchCase("counted", bs=bs, lengths=tokens, steps=1)).generate) / 2
         for way, size in (("copy to N", moved.copy), ("generate into N", moved.generate), ("shared", moved.share)):
             lines.append({"steps": n, "way": way, "MB": size / 1e6, "passes": size / once})
     return lines
@@ -116,9 +92,8 @@ def moved_by(case: BenchCase) -> BytesMoved:
 
 def launches(evidence: Evidence) -> list[Row]:
     """Device operations of a replay as the profiler counted them, by number of steps."""
-    names = ("eager", "copy", "batched", "fused", "graph", "shared+graph")
     return [
-        {"steps": n} | {name: int(evidence.row(case, name, kind="strategy")["device_ops"]) for name in names}
+        {"steps": n} | {name: int(evidence.row(case, name, kind="strategy")["device_ops"]) for name in MARKS}
         for n, case in STEPS_CASES.items()
     ]
 
@@ -137,8 +112,8 @@ def bytes_agree(evidence: Evidence) -> list[str]:
 def set_bytes(config: NSAConfig, bs: int, width: int, mode: ForwardMode = ForwardMode.DECODE) -> int:
     """Bytes of one captured set, counted without allocating it."""
     table = torch.empty((1, width), dtype=torch.int32, device="meta")
-    held = allocate(config, table, bs, mode)
-    return sum({id(t): t.nbytes for t in held.tensors().values()}.values())
+    captured = allocate(config, table, bs, mode)
+    return sum({id(tensor): tensor.nbytes for tensor in captured.tensors().values()}.values())
 
 
 # Measured
@@ -146,31 +121,31 @@ def set_bytes(config: NSAConfig, bs: int, width: int, mode: ForwardMode = Forwar
 
 def steps_chart(evidence: Evidence) -> Chart:
     """Loop time of a decode replay by number of steps, above the floors of the device."""
-    fig = _figure(3.4)
+    fig = figure(3.4)
     ax, lines = fig.subplots(), []
-    for name, (colour, mark) in WAYS.items():
+    for name, mark in MARKS.items():
         loops = {n: evidence.loop(case, name).median for n, case in STEPS_CASES.items()}
-        ax.plot(list(loops), list(loops.values()), color=colour, marker=mark, ms=5, lw=1, label=name)
+        ax.plot(list(loops), list(loops.values()), color=COLOURS[name], marker=mark, ms=5, lw=1, label=name)
         lines.append(f"{name}: " + ", ".join(f"{us:.4g} us at {n}" for n, us in loops.items()))
     _floors(ax.axhline, evidence, RECORD_CASES[4], lines)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
     ax.set_xticks(list(STEPS_CASES), STEPS_CASES)
-    _labels(ax, "decode, bs 32, 4096 tokens: loop time of a replay", "draft steps N", "microseconds, log scale")
+    labels(ax, "decode, bs 32, 4096 tokens: loop time of a replay", "draft steps N", "microseconds, log scale")
     ax.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    return _chart(fig, lines, evidence)
+    return finish(fig, lines, evidence)
 
 
 def strategies_chart(evidence: Evidence) -> Chart:
     """Loop time of every strategy in the record's two cases, above the floors of the device."""
     names = [row["name"] for row in evidence.all(case=RECORD_CASES[4], kind="strategy")]
     names.sort(key=lambda name: -evidence.loop(RECORD_CASES[4], name).median)
-    fig = _figure(3.9)
+    fig = figure(3.9)
     ax, lines = fig.subplots(), []
     for at, (n, case) in enumerate(RECORD_CASES.items()):
         loops = [evidence.loop(case, name).median for name in names]
         places = [row + 0.4 * at for row in range(len(names))]
-        bars = ax.barh(places, loops, height=0.38, color=(FOREACH, COPY)[at], label=f"{n} steps")
+        bars = ax.barh(places, loops, height=0.38, color=COLOURS[("foreach", "copy")[at]], label=f"{n} steps")
         ax.bar_label(bars, [f" {us:.3g}" if us < 1000 else f" {us:.0f}" for us in loops], fontsize=SMALL - 1)
         lines += [f"{n} steps: " + ", ".join(f"{name} {us:.4g} us" for name, us in zip(names, loops, strict=True))]
     _floors(ax.axvline, evidence, RECORD_CASES[4], lines)
@@ -178,15 +153,15 @@ def strategies_chart(evidence: Evidence) -> Chart:
     ax.set_xlim(right=ax.get_xlim()[1] * 1.3)
     ax.set_yticks([row + 0.2 for row in range(len(names))], names)
     ax.invert_yaxis()
-    _labels(ax, "one replay of N decode steps, bs 32, 4096 tokens", "loop time, microseconds, log scale", "")
-    ax.legend(fontsize=SMALL, frameon=False, loc="lower right")
-    return _chart(fig, lines, evidence)
+    title = "one replay of N decode steps, bs 32, 4096 tokens"
+    labels(ax, title, "loop time, microseconds, log scale", "", "lower right")
+    return finish(fig, lines, evidence)
 
 
 def _floors(draw, evidence: Evidence, case: str, lines: list[str]) -> None:
     for name, dash in ((EMPTY_LAUNCH, "--"), (ONE_NODE_GRAPH, ":")):
         us = evidence.spread(case, name, kind="floor").median
-        draw(us, color="#444444", lw=1, ls=dash, label=f"floor: {name}")
+        draw(us, color=GREY, lw=1, ls=dash, label=f"floor: {name}")
         lines.append(f"floor, {name}: {us:.3g} us")
 
 
@@ -196,15 +171,8 @@ def in_callers_graph(evidence: Evidence) -> list[Row]:
     for n, case in STEPS_CASES.items():
         alone = evidence.spread(case, ONE_NODE_GRAPH, kind="floor").median
         both = evidence.spread(case, IN_CALLER, kind="variant").median
-        lines.append(
-            {
-                "steps": n,
-                "one node": alone,
-                "and the refresh": both,
-                "added": both - alone,
-                "own graph": evidence.loop(case, "graph").median,
-            }
-        )
+        line = {"steps": n, "one node": alone, "and the refresh": both, "added": both - alone}
+        lines.append(line | {"own graph": evidence.loop(case, "graph").median})
     return lines
 
 
@@ -213,9 +181,9 @@ def shared_table(evidence: Evidence) -> list[Row]:
     lines = []
     for n, case in STEPS_CASES.items():
         own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
-        line = {"steps": n, "N sets, us": own["device_us"], "one set, us": one["device_us"]}
-        held = {"N sets, MB": own["captured_bytes"] / 1e6, "one set, MB": one["captured_bytes"] / 1e6}
-        lines.append(line | held)
+        device_us = {"N sets, us": own["device_us"], "one set, us": one["device_us"]}
+        sizes = {"N sets, MB": own["captured_bytes"] / 1e6, "one set, MB": one["captured_bytes"] / 1e6}
+        lines.append({"steps": n} | device_us | sizes)
     return lines
 
 
@@ -288,42 +256,23 @@ def slow_moments(evidence: Evidence) -> set[str]:
 
 def crossover_chart(evidence: Evidence, times: Times) -> Chart:
     """Where one set beats N, and how far both are ahead of copies, as N, batch and context grow."""
-    fig, lines = _figure(5.4), []
+    fig, lines = figure(5.4), []
     for ax, n in zip(fig.subplots(2, 2, sharex=True, sharey=True).flat, (1, 4, 8, 16), strict=True):
         faster, ahead = _maps(times, n)
-        ax.pcolormesh(
-            CONTEXTS,
-            BATCHES,
-            [[value >= WINS for value in row] for row in faster],
-            shading="nearest",
-            cmap=ListedColormap((TIE, BYTES)),
-            vmin=0,
-            vmax=1,
-        )
-        levels = ax.contour(CONTEXTS, BATCHES, ahead, levels=(3, 10, 30, 100), colors="#444444", linewidths=0.8)
+        wins = [[value >= WINS for value in row] for row in faster]
+        colours = {"cmap": ListedColormap((SAME, DIFFERENT)), "vmin": 0, "vmax": 1}
+        ax.pcolormesh(CONTEXTS, BATCHES, wins, shading="nearest", **colours)
+        levels = ax.contour(CONTEXTS, BATCHES, ahead, levels=(3, 10, 30, 100), colors=GREY, linewidths=0.8)
         ax.clabel(levels, fmt="%gx", fontsize=SMALL - 1)
         _draw_points(ax, evidence, n)
         ax.set_xscale("log", base=2)
         ax.set_yscale("log", base=2)
-        _labels(ax, f"{n} step{'s' * (n > 1)}", "context, tokens", "batch, requests")
+        labels(ax, f"{n} step{'s' * (n > 1)}", "context, tokens", "batch, requests")
         lines.append(_crossing(times, n))
-    handles = [
-        Patch(facecolor=colour, edgecolor="#777777", label=label)
-        for colour, label in (
-            (TIE, "the launch decides: N sets and one set tie"),
-            (BYTES, "bytes decide: one set wins"),
-        )
-    ]
-    fig.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=2,
-        fontsize=SMALL,
-        frameon=False,
-        title="modelled; circles: recorded; lines: times faster than copies (graph, N sets)",
-        title_fontsize=SMALL + 1,
-    )
-    return _chart(fig, lines, evidence)
+    named = {"the launch decides: N sets and one set tie": SAME, "bytes decide: one set wins": DIFFERENT}
+    title = "modelled; circles: recorded; lines: times faster than copies (graph, N sets)"
+    legend(fig, named, "upper center", 2, title=title, title_fontsize=SMALL + 1)
+    return finish(fig, lines, evidence)
 
 
 CONTEXTS = [2**k for k in range(10, 21)]
@@ -333,11 +282,10 @@ BATCHES = [2**k for k in range(9)]
 def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]]]:
     """By batch and context: N sets' time over one set's, and copies' over N sets'."""
     unit = moved_by(BenchCase("unit", bs=1, lengths=1024, steps=steps))
-    found = [[times.by_way(steps, scaled(unit, bs * tokens / 1024)) for tokens in CONTEXTS] for bs in BATCHES]
-    return (
-        [[t["graph"] / t["shared+graph"] for t in row] for row in found],
-        [[t["copy"] / t["graph"] for t in row] for row in found],
-    )
+    cells = [[times.by_way(steps, scaled(unit, bs * tokens / 1024)) for tokens in CONTEXTS] for bs in BATCHES]
+    pairs = (("graph", "shared+graph"), ("copy", "graph"))
+    faster, ahead = ([[us[slow] / us[fast] for us in row] for row in cells] for slow, fast in pairs)
+    return faster, ahead
 
 
 def scaled(moved: BytesMoved, factor: float) -> BytesMoved:
@@ -349,23 +297,20 @@ def scaled(moved: BytesMoved, factor: float) -> BytesMoved:
 def _draw_points(ax: Axes, evidence: Evidence, steps: int) -> None:
     for row in evidence.all(kind="strategy", name="graph", mode="decode", steps=steps, page_size=64, step_offset=0):
         if row["flashmla"] == "none" and row["tokens"] == row["bs"] * row["longest"]:
-            colour = BYTES if _one_set_wins(evidence, row) else TIE
+            wins = row["loop_us"] >= WINS * evidence.loop(row["case"], "shared+graph").median
+            colour = DIFFERENT if wins else SAME
             ax.plot(row["longest"], row["bs"], "o", ms=7, color=colour, markeredgecolor="black", clip_on=False)
-
-
-def _one_set_wins(evidence: Evidence, row: Row) -> bool:
-    return row["loop_us"] >= WINS * evidence.loop(row["case"], "shared+graph").median
 
 
 def _crossing(times: Times, steps: int) -> str:
     """From how many tokens in the batch on one set wins."""
     unit = moved_by(BenchCase("unit", bs=1, lengths=1024, steps=steps))
     for k in range(10, 29):
-        found = times.by_way(steps, scaled(unit, 2**k / 1024))
-        if found["graph"] >= WINS * found["shared+graph"]:
+        us = times.by_way(steps, scaled(unit, 2**k / 1024))
+        if us["graph"] >= WINS * us["shared+graph"]:
             return (
                 f"{steps} steps: one set wins from {2**k:,} tokens in the batch on; there copies take "
-                f"{found['copy'] / found['graph']:.3g} times as long as N sets in a graph"
+                f"{us['copy'] / us['graph']:.3g} times as long as N sets in a graph"
             )
     return f"{steps} step: N sets are one set; sharing changes nothing"
 
@@ -400,17 +345,17 @@ def floor_rows(evidence: Evidence) -> list[Row]:
 
 def floors_chart(evidence: Evidence) -> Chart:
     """How far a graph replay is above the larger of a graph of one node and the time of its bytes."""
-    rows, fig = floor_rows(evidence), _figure(2.9)
+    rows, fig = floor_rows(evidence), figure(2.9)
     ax = fig.subplots()
     for at, row in enumerate(rows):
-        ax.plot(row["times the floor"], at, "o" if row["met"] else "X", ms=7, color=COPY if row["met"] else EAGER)
+        mark, colour = ("o", COLOURS["copy"]) if row["met"] else ("X", COLOURS["eager"])
+        ax.plot(row["times the floor"], at, mark, ms=7, color=colour)
     ax.axvline(1, color="black", lw=1)
-    ax.axvline(rows[0]["limit"], color="#444444", lw=1, ls="--")
-    ax.set_yticks(range(len(rows)), [row["case"] for row in rows])
-    ax.invert_yaxis()
-    _labels(ax, "graph loop time over its floor; dashed: the limit set; crosses miss it", "times the floor", "")
+    ax.axvline(rows[0]["limit"], color=GREY, lw=1, ls="--")
+    name_rows(ax, [row["case"] for row in rows])
+    labels(ax, "graph loop time over its floor; dashed: the limit set; crosses miss it", "times the floor", "")
     lines = [f"{row['case']}: {row['times the floor']:.3g}, {'met' if row['met'] else 'missed'}" for row in rows]
-    return _chart(fig, lines, evidence)
+    return finish(fig, lines, evidence)
 
 
 # What an engine would notice
@@ -426,22 +371,20 @@ def saved_us(evidence: Evidence) -> dict[int, float]:
 
 def engine_chart(evidence: Evidence) -> Chart:
     """Left: the most a decode step could gain, by its length. Right: what engines published, by load."""
-    fig, lines = _figure(3.3), []
+    fig, lines = figure(3.3), []
     left, right = fig.subplots(1, 2)
     lengths = [2 ** (k / 8) for k in range(8, 57)]
-    for (n, us), colour, dash in zip(saved_us(evidence).items(), (FUSED, COPY), ("-", "--"), strict=True):
-        left.plot(
-            lengths, [us / 10 / ms for ms in lengths], dash, color=colour, label=f"{n} steps, {us:.0f} us saved"
-        )
-        said = ", ".join(f"{us / 10 / ms:.2g}% of {ms} ms ({source})" for source, ms in DECODE_STEPS_MS.items())
-        lines.append(f"{n} steps: {us:.4g} us saved, at most {said}")
+    for (n, us), name, dash in zip(saved_us(evidence).items(), ("fused", "copy"), ("-", "--"), strict=True):
+        percents = [us / 10 / ms for ms in lengths]
+        left.plot(lengths, percents, dash, color=COLOURS[name], label=f"{n} steps, {us:.0f} us saved")
+        gains = ", ".join(f"{us / 10 / ms:.2g}% of {ms} ms ({source})" for source, ms in DECODE_STEPS_MS.items())
+        lines.append(f"{n} steps: {us:.4g} us saved, at most {gains}")
     left.set_xscale("log", base=2)
     left.set_xticks([2, 4, 8, 16, 32, 64, 128], [2, 4, 8, 16, 32, 64, 128])
-    _labels(left, "at most: if no part of a replay is hidden", "decode step, ms, log scale", "percent of the step")
-    left.legend(fontsize=SMALL, frameon=False)
+    labels(left, "at most: if no part of a replay is hidden", "decode step, ms, log scale", "percent of the step")
     _draw_published(right)
     lines.append(f"published, end to end: {len(PUBLISHED)} readings of {len({p.source for p in PUBLISHED})} changes")
-    return _chart(fig, lines, evidence)
+    return finish(fig, lines, evidence)
 
 
 def _draw_published(ax: Axes) -> None:
@@ -453,27 +396,5 @@ def _draw_published(ax: Axes) -> None:
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xscale("log", base=2)
     ax.set_xticks([1, 2, 4, 8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64])
-    _labels(ax, "published; grey: the spread one of them gives", "requests at once, log scale", "end-to-end gain, %")
-    ax.legend(fontsize=SMALL, frameon=False, loc="lower left")
-
-
-# Drawing
-
-
-def _figure(height: float) -> Figure:
-    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-
-
-def _chart(fig: Figure, lines: Sequence[str], evidence: Evidence) -> Chart:
-    fig.supxlabel(evidence.conditions, fontsize=7, color="#444444")
-    return compact(Chart(fig, [*lines, evidence.conditions]))
-
-
-def _labels(ax: Axes, title: str, x: str, y: str) -> None:
-    ax.set_title(title, fontsize=SMALL + 1, loc="left")
-    ax.set_xlabel(x, fontsize=SMALL)
-    ax.set_ylabel(y, fontsize=SMALL)
-    ax.tick_params(labelsize=SMALL)
-    ax.grid(lw=0.4, color="#cccccc")
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    title = "published; grey: the spread one of them gives"
+    labels(ax, title, "requests at once, log scale", "end-to-end gain, %", "lower left")

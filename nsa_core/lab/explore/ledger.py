@@ -6,17 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import ipywidgets as W
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..decision.claims import HELD, JUDGEMENT, MET, NOT_HELD, NOT_MET, NOT_TESTABLE
-from ..decision.claims import Ruling as Finding
-from .draw import DPI, WIDTH
-from .figures_copies import SMALL, Chart
-from .figures_past import compact
+from ..decision.claims import HELD, JUDGEMENT, MET, NOT_HELD, NOT_MET, NOT_TESTABLE, Ruling
+from .chart import EDGE, GREY, SMALL, Chart, figure, legend
+from .form import WRAP, StaticForm
 
 # Apart for every kind of colour blindness, as in `draw`; the sign says the same without colour.
-COLOURS = {
+VERDICT_COLOURS = {
     HELD: "#0173b2",
     NOT_HELD: "#dd7f00",
     JUDGEMENT: "#a8a8a8",
@@ -25,67 +22,65 @@ COLOURS = {
     NOT_TESTABLE: "#ffffff",
 }
 SIGNS = {HELD: "\u2713", NOT_HELD: "\u2717", JUDGEMENT: "\u25cb", MET: "\u25b2", NOT_MET: "\u25bd", NOT_TESTABLE: "?"}
-INK = {verdict: "white" if verdict in (HELD, MET) else "black" for verdict in COLOURS}
+INK = {verdict: "white" if verdict in (HELD, MET) else "black" for verdict in VERDICT_COLOURS}
 ALL = "all"
 TEXT = "text-align: left; padding: 2px 6px"
 COLUMNS = ("claim", "verdict", "the record says", "measured", "tested by")
 CLAIM_CHARACTERS, MEASURED_CHARACTERS, LINE_INCHES = 70, 74, 0.125
 
 
-def counted(findings: Sequence[Finding]) -> str:
+def counted(findings: Sequence[Ruling]) -> str:
     """How many claims have each verdict."""
     counts = Counter(finding.verdict for finding in findings)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOURS if counts[verdict])
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICT_COLOURS if counts[verdict])
 
 
 def chosen(
-    findings: Sequence[Finding], verdict: str = ALL, kind: str = ALL, machine: str = ALL, find: str = ""
-) -> list[Finding]:
+    findings: Sequence[Ruling], verdict: str = ALL, kind: str = ALL, machine: str = ALL, find: str = ""
+) -> list[Ruling]:
     """The findings of a verdict, a kind and a machine whose text, test or number contains `find`."""
-    wanted = {"verdict": verdict, "machine": machine, "kind": kind}
+    wanted = (verdict, machine, kind)
     return [
-        f
-        for f in findings
-        if all(value in (ALL, has) for value, has in zip(wanted.values(), _keys(f), strict=True))
-        and find.casefold() in _words(f).casefold()
+        finding
+        for finding in findings
+        if all(value in (ALL, own) for value, own in zip(wanted, _keys(finding), strict=True))
+        and find.casefold() in _words(finding).casefold()
     ]
 
 
-def _keys(finding: Finding) -> tuple[str, str, str]:
+def _keys(finding: Ruling) -> tuple[str, str, str]:
     return finding.verdict, finding.machine, finding.claim.kind
 
 
-def _words(finding: Finding) -> str:
+def _words(finding: Ruling) -> str:
     return " ".join([finding.claim.id, finding.claim.text, finding.claim.test, finding.number])
 
 
-def table(findings: Sequence[Finding]) -> str:
+def table(findings: Sequence[Ruling]) -> str:
     """An HTML table, a line per finding. Every text of it is escaped."""
     head = "".join(f'<th scope="col" style="{TEXT}">{name}</th>' for name in COLUMNS)
     body = "".join(map(_line, findings))
     return f'<table style="line-height: 1.3"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: Ruling) -> str:
     claim, verdict = finding.claim, finding.verdict
-    colour = f"background: {COLOURS[verdict]}; color: {INK[verdict]}; white-space: nowrap; {TEXT}"
+    colour = f"background: {VERDICT_COLOURS[verdict]}; color: {INK[verdict]}; white-space: nowrap; {TEXT}"
     cells = [f'<th scope="row">{claim.id}</th>', f'<td style="{colour}">{SIGNS[verdict]} {html.escape(verdict)}</td>']
     cells += [f'<td style="{TEXT}">{html.escape(text)}</td>' for text in (claim.text, finding.number, claim.test)]
     return f"<tr>{''.join(cells)}</tr>"
 
 
-class Ledger(W.VBox):
+class Ledger(StaticForm):
     """Live filters in a notebook; the whole table everywhere else."""
 
-    def __init__(self, findings: Sequence[Finding]):
-        self.findings, self.summary = list(findings), ""
-        self.controls = _controls(self.findings)
-        self.status, self.text = W.HTML(), W.HTML()
+    def __init__(self, findings: Sequence[Ruling]):
+        super().__init__(_controls(findings))
+        self.findings, self.status = list(findings), W.HTML()
         for control in self.controls.values():
             control.observe(self._show, "value")
         self._show()
-        row = W.HBox(list(self.controls.values()), layout=W.Layout(flex_flow="row wrap"))
-        super().__init__([row, self.status, self.text])
+        self.children = [W.HBox(list(self.controls.values()), layout=WRAP), self.status, self.text]
 
     def _show(self, _change: object = None) -> None:
         self.shown = chosen(self.findings, **{name: control.value for name, control in self.controls.items()})
@@ -94,46 +89,42 @@ class Ledger(W.VBox):
         self.status.value = f'<div role="status">{html.escape(self.summary)}</div>'
         self.text.value = table(self.shown)
 
-    def _repr_mimebundle_(self, **kwargs):
-        return super()._repr_mimebundle_(**kwargs) | {"text/plain": self.summary, "text/html": self.text.value}
+    def _static(self) -> tuple[dict, dict]:
+        return {"text/plain": self.summary, "text/html": self.text.value}, {}
 
 
-def _controls(findings: Sequence[Finding]) -> dict[str, W.ValueWidget]:
-    found = zip(("verdict", "machine", "kind"), zip(*map(_keys, findings), strict=True), strict=True)
-    controls = {name: W.Dropdown(options=[ALL, *dict.fromkeys(values)], description=name) for name, values in found}
+def _controls(findings: Sequence[Ruling]) -> dict[str, W.ValueWidget]:
+    columns = zip(("verdict", "machine", "kind"), zip(*map(_keys, findings), strict=True), strict=True)
+    controls = {name: W.Dropdown(options=[ALL, *dict.fromkeys(values)], description=name) for name, values in columns}
     return controls | {"find": W.Text(description="find", placeholder="a word", continuous_update=False)}
 
 
-def overview(findings: Sequence[Finding], conditions: str) -> Chart:
+def overview(findings: Sequence[Ruling], conditions: str) -> Chart:
     """Every claim, its verdict and the number behind it, in one picture."""
     lines = [
         (f, textwrap.wrap(f.claim.text, CLAIM_CHARACTERS), textwrap.wrap(f.number, MEASURED_CHARACTERS))
         for f in findings
     ]
     heights = [max(len(claim), len(number)) + 0.6 for _, claim, number in lines]
-    fig = Figure(figsize=(WIDTH, LINE_INCHES * (sum(heights) + 5)), dpi=DPI, layout="constrained")
+    fig = figure(LINE_INCHES * (sum(heights) + 5))
     ax, top = fig.subplots(), 0.0
     for (finding, claim, number), height in zip(lines, heights, strict=True):
         _draw_line(ax, top, height, finding, "\n".join(claim), "\n".join(number))
         top += height
     ax.set(xlim=(0, 1), ylim=(top, 0))
     ax.axis("off")
-    handles = [
-        Rectangle((0, 0), 1, 1, facecolor=COLOURS[v], edgecolor="#777777", label=f"{SIGNS[v]} {v}")
-        for v in COLOURS
-        if any(f.verdict == v for f in findings)
-    ]
-    title = "the record's claims (left), and what was measured (right)"
-    fig.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=SMALL, frameon=False, title=title)
-    fig.supxlabel(conditions, fontsize=7, color="#444444")
-    return compact(Chart(fig, [f"{len(findings)} claims: {counted(findings)}", conditions]))
+    present = [verdict for verdict in VERDICT_COLOURS if any(f.verdict == verdict for f in findings)]
+    named = {f"{SIGNS[verdict]} {verdict}": VERDICT_COLOURS[verdict] for verdict in present}
+    legend(fig, named, "upper center", 6, title="the record's claims (left), and what was measured (right)")
+    fig.supxlabel(conditions, fontsize=7, color=GREY)
+    return Chart(fig, [f"{len(findings)} claims: {counted(findings)}", conditions])
 
 
-def _draw_line(ax, top: float, height: float, finding: Finding, claim: str, number: str) -> None:
+def _draw_line(ax, top: float, height: float, finding: Ruling, claim: str, number: str) -> None:
     verdict, middle = finding.verdict, top + height / 2
-    tile = Rectangle((0, top + 0.1), 0.045, height - 0.2, facecolor=COLOURS[verdict], edgecolor="#777777", lw=0.6)
+    tile = Rectangle((0, top + 0.1), 0.045, height - 0.2, facecolor=VERDICT_COLOURS[verdict], edgecolor=EDGE, lw=0.6)
     ax.add_patch(tile)
-    said = {"va": "center", "fontsize": SMALL, "linespacing": 1.05}
-    ax.text(0.0225, middle, f"{SIGNS[verdict]} {finding.claim.id}", ha="center", color=INK[verdict], **said)
-    ax.text(0.055, middle, claim, **said)
-    ax.text(0.52, middle, number, **said)
+    style = {"va": "center", "fontsize": SMALL, "linespacing": 1.05}
+    ax.text(0.0225, middle, f"{SIGNS[verdict]} {finding.claim.id}", ha="center", color=INK[verdict], **style)
+    ax.text(0.055, middle, claim, **style)
+    ax.text(0.52, middle, number, **style)

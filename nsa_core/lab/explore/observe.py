@@ -7,7 +7,7 @@ import torch
 
 from ... import MultiStepBackend, NSAMetadata, ReplayBatch
 from ...audit.oracle import Row, rows_in_use
-from .setup import Inputs, Setup, token_table
+from .setup import Batch, Setup, interleaved_table
 
 # A replay into cells that all hold one of these shows what it wrote, and two of them leave no doubt: a written value
 # can be equal to one of them, not to both.
@@ -39,38 +39,37 @@ class Observation:
 
     def __init__(self, setup: Setup):
         self.setup, self.config = setup, setup.config  # refuses sizes that are none before they size a table
-        self.table = token_table(setup.bs, setup.width, setup.page_size, setup.device)
+        self.table = interleaved_table(setup.bs, setup.width, setup.page_size, setup.device)
         self._own_table = self.table.clone()
         self.backend = setup.backend(self.table)
         self._twins = [setup.backend(self.table) for _ in POISONS]
         self.sets = self.backend.capture(setup.bs, setup.mode)
         for twin in self._twins:
             twin.capture(setup.bs, setup.mode)
-        self.inputs: list[Inputs] = []
+        self.batches: list[Batch] = []
         self.rows: list[list[list[Row]]] = []  # by replay and step: the rows in use
         self.ages = [{name: reached.to(torch.int32) - 1 for name, reached in step.items()} for step in self._reach()]
 
-    def replay(self, inputs: Inputs) -> None:
+    def replay(self, batch: Batch) -> None:
         """Refresh the observed sets once and note who wrote what."""
-        table = self._own_table if inputs.table is None else inputs.table
-        batch, before = inputs.batch(self.setup), self.table.clone()
-        self.table.copy_(table)
+        padded, before = batch.padded(self.setup), self.table.clone()
+        self.table.copy_(self._own_table if batch.table is None else batch.table)
         try:
-            self.backend.replay(batch, self.setup.mode)
+            self.backend.replay(padded, self.setup.mode)
         except (KeyError, RuntimeError, TypeError, ValueError):
             self.table.copy_(before)
             raise
-        self.inputs.append(inputs)
-        self.rows.append([rows_in_use(self.config, batch, self.setup.mode, i) for i in range(self.setup.steps)])
-        self.written = self._written_by(batch)
+        self.batches.append(batch)
+        self.rows.append([rows_in_use(self.config, padded, self.setup.mode, i) for i in range(self.setup.steps)])
+        self.written = self._written_by(padded)
         for ages, written in zip(self.ages, self.written, strict=True):
             for name, mask in written.items():
-                ages[name][mask] = len(self.inputs)
+                ages[name][mask] = len(self.batches)
 
     def states(self, step: int) -> dict[str, torch.Tensor]:
         """int8 `CellState` of every cell of a step's set, by field."""
         live = live_cells(self.setup, self.sets[step], len(self.rows[-1][step]))
-        return {name: _states(age, live[name], len(self.inputs)) for name, age in self.ages[step].items()}
+        return {name: _states(age, live[name], len(self.batches)) for name, age in self.ages[step].items()}
 
     def values(self, step: int) -> dict[str, torch.Tensor]:
         """What a step's set holds now, on the CPU, by field."""
@@ -109,8 +108,8 @@ class Observation:
         reached = []
         for first in ragged:
             accepts = (first,) + (most,) * (self.setup.bs - 1)
-            inputs = Inputs((self.setup.longest,) * self.setup.bs, accepts)
-            reached.append(self._written_by(inputs.batch(self.setup)))
+            longest = Batch((self.setup.longest,) * self.setup.bs, accepts)
+            reached.append(self._written_by(longest.padded(self.setup)))
         return [
             {name: torch.stack([r[step][name] for r in reached]).any(0) for name in reached[0][step]}
             for step in range(self.setup.steps)

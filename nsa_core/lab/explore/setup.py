@@ -52,8 +52,10 @@ class Setup:
         return MultiStepBackend(self.config, req_to_token, self.steps, strategy=self.strategy)
 
 
-def token_table(requests: int, width: int, page_size: int, device: str = "cpu") -> torch.Tensor:
+def interleaved_table(requests: int, width: int, page_size: int, device: str = "cpu") -> torch.Tensor:
     """int32 [requests + 1, width]: slots of requests that grew together, so their pages take turns.
+
+    Not the audit's table, whose pages are shuffled: here a reader shall tell by a page's number whose it is.
 
     Row 0 is for padding and lies in page 0. Page p of row r >= 1 is page 1 + p * requests + (r - 1).
     """
@@ -64,12 +66,12 @@ def token_table(requests: int, width: int, page_size: int, device: str = "cpu") 
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class Batch:
     """One replay's batch before padding, and the token table of that moment.
 
     accepts: accept lengths; other modes than draft extend do not read them.
     pool_rows: rows of the table; request i lives in row i + 1 unless given.
-    table: int32 [bs + 1, width]; the observation's own `token_table` unless given.
+    table: int32 [bs + 1, width]; the observation's own `interleaved_table` unless given.
     """
 
     lengths: tuple[int, ...]
@@ -81,7 +83,7 @@ class Inputs:
     def rows(self) -> tuple[int, ...]:
         return self.pool_rows or tuple(range(1, len(self.lengths) + 1))
 
-    def batch(self, setup: Setup) -> ReplayBatch:
+    def padded(self, setup: Setup) -> ReplayBatch:
         """What the engine hands over: padded to the captured size."""
         if len(self.lengths) > setup.bs:
             raise ValueError(f"lengths has {len(self.lengths)} requests, but {setup.bs} were captured; drop some")

@@ -1,6 +1,5 @@
 """The explorer: controls, the picture of a step, and in words what the last replay did."""
 
-import base64
 import html
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +7,11 @@ from dataclasses import replace
 import ipywidgets as W
 
 from ... import ForwardMode, strategies
+from .draw import Picture
+from .form import FULL, WRAP, StaticForm
 from .observe import FIELDS, Observation
-from .picture import Picture
-from .setup import Inputs, Setup
-from .traffic import scale_model
+from .setup import Batch, Setup
+from .trace_batches import scale_model
 
 REFUSALS = (KeyError, RuntimeError, TypeError, ValueError)  # what the package raises for what it cannot do
 REPEATED = 3  # replays repeated under another strategy
@@ -21,7 +21,7 @@ BATCH = ("requests", "lengths", "accepts")
 LOOK = ("step", "field", "row", "column")
 
 
-class Explorer(W.VBox):
+class Explorer(StaticForm):
     """Live controls in a notebook; a static picture and its words everywhere else.
 
     setup: what is captured first. lengths, accepts: the batch, one number per captured request, of which the control
@@ -33,19 +33,16 @@ class Explorer(W.VBox):
 
     def __init__(self, setup: Setup, lengths: tuple[int, ...], accepts: tuple[int, ...] = (), *, before=()):
         accepts = accepts or (1,) * setup.bs
-        self.summary = self.refusal = ""
-        self._listening = True
-        self.controls = _controls(setup, lengths, accepts)
+        super().__init__(_controls(setup, lengths, accepts))
         self.buttons = {"next": _button("Replay next trace step"), "shrink": _button("Shrink the batch")}
-        self.image = W.Image(format="png", layout=W.Layout(align_self="flex-start", max_width="100%"))
-        self.text, self.error = W.HTML(), W.HTML()
+        self.error, self.refusal = W.HTML(), ""
         self.setup, self.observation, self._trace = setup, Observation(setup), None
         if before:
-            self.observation.replay(Inputs(tuple(before), tuple(accepts)))
-        self.observation.replay(self._inputs())
+            self.observation.replay(Batch(tuple(before), tuple(accepts)))
+        self.observation.replay(self._batch())
         self._show()
         self._listen()
-        super().__init__([self._panel(), self.error, self.image, self.text])
+        self.children = [self._panel(), self.error, self.image, self.text]
 
     def next_trace_step(self, _button: W.Button | None = None) -> None:
         """Replay the trace's next batch, in a scale model that fits this table, and show it in the controls."""
@@ -57,36 +54,35 @@ class Explorer(W.VBox):
 
     def _replay(self) -> None:
         """Bring the observation to what the controls ask for, or leave it as it is and raise."""
-        asked, inputs, seen = self._asked(), self._inputs(), self.observation
+        asked, batch, observation = self._asked(), self._batch(), self.observation
         if asked != self.setup:
             other_strategy = replace(self.setup, strategy=asked.strategy) == asked
-            history = seen.inputs[-REPEATED:] if other_strategy else []
-            seen = Observation(asked)
+            history = observation.batches[-REPEATED:] if other_strategy else []
+            observation = Observation(asked)
             for earlier in history:
-                seen.replay(earlier)
-        if not (seen.inputs and _same_batch(seen.inputs[-1], inputs)):
-            seen.replay(inputs)
-        if seen is not self.observation:
-            self.setup, self.observation, self._trace = asked, seen, None
+                observation.replay(earlier)
+        if not (observation.batches and _same_batch(observation.batches[-1], batch)):
+            observation.replay(batch)
+        if observation is not self.observation:
+            self.setup, self.observation, self._trace = asked, observation, None
 
     def _next(self) -> None:
         if self._asked() != self.setup:
             return self._replay()
         self._trace = self._trace or scale_model(self.setup)
-        inputs = next(self._trace, None) or next(scale_model(self.setup))  # the trace ended: start over
-        self.observation.replay(inputs)
-        self._set("requests", len(inputs.lengths))
-        self._set("lengths", _joined(inputs.lengths, self.setup.bs))
-        if inputs.accepts:
-            self._set("accepts", _joined(inputs.accepts, self.setup.bs))
+        batch = next(self._trace, None) or next(scale_model(self.setup))  # the trace ended: start over
+        self.observation.replay(batch)
+        self._set({"requests": len(batch.lengths), "lengths": _joined(batch.lengths, self.setup.bs)})
+        if batch.accepts:
+            self._set({"accepts": _joined(batch.accepts, self.setup.bs)})
 
     def _asked(self) -> Setup:
         asked = {name: self.controls[name].value for name in CAPTURE}
         return replace(self.setup, **asked | {"mode": ForwardMode(asked["mode"])})
 
-    def _inputs(self) -> Inputs:
+    def _batch(self) -> Batch:
         names, requests = ("lengths", "accepts"), self.controls["requests"].value
-        return Inputs(*(_numbers(self.controls[name], self.setup.bs)[:requests] for name in names))
+        return Batch(*(_numbers(self.controls[name], self.setup.bs)[:requests] for name in names))
 
     def _listen(self) -> None:
         for name, control in self.controls.items():
@@ -106,69 +102,43 @@ class Explorer(W.VBox):
             self.refusal = f"{type(error).__name__}: {error}"
         self._show()
 
-    def _set(self, name: str, value: object, trait: str = "value") -> None:
-        """Change a control without acting on it."""
-        self._listening = False
-        try:
-            setattr(self.controls[name], trait, value)
-        finally:
-            self._listening = True
-
     def _show(self) -> None:
         self._fit_ranges()
         at = {name: self.controls[name].value for name in LOOK}
         refused = f"Refused, and nothing was written. {self.refusal}" if self.refusal else ""
         picture = Picture(self.observation, **at)
+        self._show_lines(picture.lines, picture.png)
         self.summary = "\n".join(filter(None, [refused, *picture.lines]))
         self.error.value = refused and f'<p role="alert"><b>{html.escape(refused)}</b></p>'
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in picture.lines)
-        self.text.value = f'<div role="status" style="line-height: 1.4">{lines}</div>'
-        self.image.value = picture.png
 
     def _fit_ranges(self) -> None:
         shape = self.observation.sets[0].tensors()[self.controls["field"].value].shape
-        self._set("step", self.setup.steps - 1, "max")
-        self._set("row", shape[0] - 1, "max")
-        self._set("column", shape[1] - 1 if len(shape) == 2 else 0, "max")
+        column = shape[1] - 1 if len(shape) == 2 else 0
+        self._set({"step": self.setup.steps - 1, "row": shape[0] - 1, "column": column}, "max")
 
     def _panel(self) -> W.HBox:
-        parts = {
-            "The batch": [self.controls[name] for name in BATCH] + list(self.buttons.values()),
-            "The capture": [self.controls[name] for name in CAPTURE],
-            "Look at": [self.controls[name] for name in LOOK],
-        }
-        widths = {"The batch": 265, "The capture": 240, "Look at": 240}  # side by side on a screen of 1280
-        columns = [
-            W.VBox([W.HTML(f"<b>{title}</b>"), *part], layout=_column(widths[title])) for title, part in parts.items()
-        ]
-        return W.HBox(columns, layout=W.Layout(flex_flow="row wrap", width="100%"))
-
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = self.summary
-        bundle["image/png"] = base64.b64encode(self.image.value).decode()
-        return bundle, {"image/png": {"alt": self.summary}}
+        columns = {"The batch": (265, BATCH), "The capture": (240, CAPTURE), "Look at": (240, LOOK)}  # pixels
+        boxes = []
+        for title, (width, names) in columns.items():
+            layout = {"flex": f"{width} 1 {width}px", "min_width": f"{width}px"}  # side by side on a screen of 1280
+            controls = [self.controls[name] for name in names] + [*self.buttons.values()] * (names is BATCH)
+            boxes.append(W.VBox([W.HTML(f"<b>{title}</b>"), *controls], layout=layout))
+        return W.HBox(boxes, layout=WRAP)
 
 
 def _controls(setup: Setup, lengths: tuple[int, ...], accepts: tuple[int, ...]) -> dict[str, W.ValueWidget]:
-    most = {"topk": setup.width, "draft_tokens": 6, "steps": 6, "step_offset": 2}
-    least = {"step_offset": 0}
-    controls = {
+    ranges = {"topk": (1, setup.width), "draft_tokens": (1, 6), "steps": (1, 6), "step_offset": (0, 2)}
+    sizes = {name: _slider(label, getattr(setup, name), *ranges[name]) for name, label in SIZES.items()}
+    modes = [(mode.value.replace("_", " "), mode.value) for mode in ForwardMode]
+    known = [(f"{strategy.name} ({strategy.contract})", strategy.name) for strategy in strategies().values()]
+    return {
         "requests": _slider("requests", len(lengths), 1, setup.bs),
         "lengths": _text("lengths", _joined(lengths, setup.bs), "tokens of each request"),
         "accepts": _text("accept lengths", _joined(accepts, setup.bs), "read in draft extend only"),
-        "mode": _choice(
-            "forward mode", [(m.value.replace("_", " "), m.value) for m in ForwardMode], setup.mode.value
-        ),
-        "strategy": _choice(
-            "strategy", [(f"{s.name} ({s.contract})", s.name) for s in strategies().values()], setup.strategy
-        ),
+        "mode": _choice("forward mode", modes, setup.mode.value),
+        "strategy": _choice("strategy", known, setup.strategy),
         "page_size": _choice("page size", sorted({1, 2, 4, 8, setup.page_size}), setup.page_size),
-    }
-    controls |= {
-        name: _slider(label, getattr(setup, name), least.get(name, 1), most[name]) for name, label in SIZES.items()
-    }
-    return controls | {
+        **sizes,
         "step": _slider("step", 0, 0, setup.steps - 1),
         "field": _choice("field", FIELDS, "page_table_1"),
         "row": _slider("row or index", 0, 0, setup.rows - 1),
@@ -176,21 +146,16 @@ def _controls(setup: Setup, lengths: tuple[int, ...], accepts: tuple[int, ...]) 
     }
 
 
-def _same_batch(one: Inputs, other: Inputs) -> bool:
+def _same_batch(one: Batch, other: Batch) -> bool:
     """Equal numbers; a trace's batch of a mode without accept lengths matches any."""
     return one.lengths == other.lengths and (one.accepts or other.accepts) == other.accepts
 
 
 STYLE = {"description_width": "98px"}
-FULL = {"width": "98%"}
-
-
-def _column(pixels: int) -> W.Layout:
-    return W.Layout(flex=f"{pixels} 1 {pixels}px", min_width=f"{pixels}px")
 
 
 def _slider(label: str, value: int, least: int, most: int) -> W.IntSlider:
-    return W.IntSlider(value, least, most, description=label, continuous_update=False, style=STYLE, layout=FULL)
+    return W.IntSlider(value, least, most, continuous_update=False, description=label, style=STYLE, layout=FULL)
 
 
 def _choice(label: str, options: list, value: object) -> W.Dropdown:
@@ -198,12 +163,12 @@ def _choice(label: str, options: list, value: object) -> W.Dropdown:
 
 
 def _text(label: str, value: str, tooltip: str) -> W.Text:
-    options = {"description": label, "tooltip": tooltip, "continuous_update": False}
-    return W.Text(value, style=STYLE, layout=FULL, **options)
+    options = {"continuous_update": False, "style": STYLE, "layout": FULL}
+    return W.Text(value, description=label, tooltip=tooltip, **options)
 
 
 def _button(label: str) -> W.Button:
-    return W.Button(description=label, tooltip=label, layout={"width": "98%"})
+    return W.Button(description=label, tooltip=label, layout=FULL)
 
 
 def _joined(numbers: tuple[int, ...], size: int) -> str:

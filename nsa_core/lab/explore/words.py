@@ -4,7 +4,7 @@ from ... import ForwardMode, strategies
 from ...audit.oracle import Row
 from .observe import CONSTANT, NEVER, PER_REQUEST, CellState, Observation
 
-SAYS = {
+STATE_WORDS = {
     CellState.LIVE: "written and read",
     CellState.UNREAD: "written, not read",
     CellState.STALE: "kept from an earlier replay",
@@ -19,11 +19,12 @@ _EXPANDED = {
     "target_verify": "s + 1 ... s + d, one per drafted token",
     "draft_extend": "s - a + 1 ... s, one per accepted token",
 }
+_SUM = "0, then the running sum of {}; the leading 0 is written at capture only"
 _RULES = {
-    "cu_seqlens_k": "0, then the running sum of cache_seqlens_int32; the leading 0 is written at capture only",
+    "cu_seqlens_k": _SUM.format("cache_seqlens_int32"),
     "page_table_1": "req_to_token[pool row, column]",
     "nsa_cache_seqlens_int32": "min(nsa_seqlens_expanded, topk)",
-    "nsa_cu_seqlens_k": "0, then the running sum of nsa_cache_seqlens_int32; the leading 0 is written at capture only",
+    "nsa_cu_seqlens_k": _SUM.format("nsa_cache_seqlens_int32"),
     "real_page_table": "page_table_1[row, column * page_size] // page_size",
     "cu_seqlens_q": "0, 1, 2, ...: one query token per row",
     "nsa_cu_seqlens_q": "0, 1, 2, ...: one query token per row",
@@ -36,47 +37,48 @@ def rule(field: str, mode: ForwardMode) -> str:
     return of_mode[field][mode.captured_as.value] if field in of_mode else _RULES[field]
 
 
-def summary(seen: Observation, step: int) -> str:
-    """What the last replay wrote, and what step `step` looks like now. The counts are a fingerprint of the picture."""
-    return f"{_wrote(seen)} {_left(seen, step)} {_steps(seen)}"
+def summary(observation: Observation, step: int) -> str:
+    """What the last replay wrote, and what a step looks like now. The counts are a fingerprint of the picture."""
+    return f"{_wrote(observation)} {_left(observation, step)} {_steps(observation)}"
 
 
-def _wrote(seen: Observation) -> str:
-    setup, report, cells = seen.setup, seen.backend.last_replay, seen.cells_written()
-    kinds = ", ".join(f"{count} {kind}" for kind, count in report.paths.items())
+def _wrote(observation: Observation) -> str:
+    setup, report, cells = observation.setup, observation.backend.last_replay, observation.cells_written()
+    operations = ", ".join(f"{count} {kind}" for kind, count in report.paths.items())
     known = report.columns is not None  # on the host; a live-prefix strategy need not know it
     corner = f", rows [:{report.rows}] and columns [:{report.columns}] of page_table_1" if known else ""
-    asked = f"{setup.mode.name}, {len(seen.inputs[-1].lengths)} of {_count(setup.bs, 'captured request')}"
+    asked = f"{setup.mode.name}, {len(observation.batches[-1].lengths)} of {_count(setup.bs, 'captured request')}"
     contract = strategies()[setup.strategy].contract
     return (
-        f"Replay {len(seen.inputs)} ({asked}, strategy {setup.strategy}, contract {contract}) wrote {cells} cells"
-        f" = {4 * cells} bytes in {_count(setup.steps, 'step')}{corner}; operations: {kinds}."
+        f"Replay {len(observation.batches)} ({asked}, strategy {setup.strategy}, contract {contract}) wrote "
+        f"{cells} cells = {4 * cells} bytes in {_count(setup.steps, 'step')}{corner}; operations: {operations}."
     )
 
 
-def _left(seen: Observation, step: int) -> str:
-    states = seen.states(step).values()
+def _left(observation: Observation, step: int) -> str:
+    states = observation.states(step).values()
     counts = {state: sum(int((cells == state).sum()) for cells in states) for state in CellState}
-    return f"Cells of step {step}: {'; '.join(f'{count} {SAYS[state]}' for state, count in counts.items() if count)}."
+    present = "; ".join(f"{count} {STATE_WORDS[state]}" for state, count in counts.items() if count)
+    return f"Cells of step {step}: {present}."
 
 
-def _steps(seen: Observation) -> str:
-    differing = {name: max(counts) for name, counts in seen.differences().items() if any(counts)}
-    steps = _count(seen.setup.steps, "step")
+def _steps(observation: Observation) -> str:
+    differing = {name: max(counts) for name, counts in observation.differences().items() if any(counts)}
+    steps = _count(observation.setup.steps, "step")
     return f"All {steps} are equal." if not differing else f"Steps differ in {', '.join(differing)}."
 
 
-def describe(seen: Observation, step: int, field: str, row: int, column: int = 0) -> str:
+def describe_cell(observation: Observation, step: int, field: str, row: int, column: int = 0) -> str:
     """One cell: its value, its request and token, the rule, and what the last replay did to it."""
-    at = _inside(seen, field, row, column)
-    value, state = seen.values(step)[field][at].item(), CellState(int(seen.states(step)[field][at]))
-    by = f" (replay {int(seen.ages[step][field][at])})" if state is CellState.STALE else ""
-    cell = f"{field}{list(at)} = {value}: {_belongs(seen, step, field, at)}"
-    return f"{cell}. {SAYS[state].capitalize()}{by}. Rule: {rule(field, seen.setup.mode)}."
+    at = _inside(observation, field, row, column)
+    value, state = observation.values(step)[field][at].item(), CellState(int(observation.states(step)[field][at]))
+    by = f" (replay {int(observation.ages[step][field][at])})" if state is CellState.STALE else ""
+    cell = f"{field}{list(at)} = {value}: {_belongs(observation, step, field, at)}"
+    return f"{cell}. {STATE_WORDS[state].capitalize()}{by}. Rule: {rule(field, observation.setup.mode)}."
 
 
-def _inside(seen: Observation, field: str, row: int, column: int) -> tuple[int, ...]:
-    shape = seen.sets[0].tensors()[field].shape
+def _inside(observation: Observation, field: str, row: int, column: int) -> tuple[int, ...]:
+    shape = observation.sets[0].tensors()[field].shape
     at = (row, column)[: len(shape)]
     for name, index, size in zip(("row", "column"), at, shape, strict=False):
         if not 0 <= index < size:
@@ -84,22 +86,22 @@ def _inside(seen: Observation, field: str, row: int, column: int) -> tuple[int, 
     return at
 
 
-def _belongs(seen: Observation, step: int, field: str, at: tuple[int, ...]) -> str:
-    age = int(seen.ages[step][field][at])
+def _belongs(observation: Observation, step: int, field: str, at: tuple[int, ...]) -> str:
+    age = int(observation.ages[step][field][at])
     if age in (NEVER, CONSTANT):
         return "no replay wrote it"
-    row = _row_at(seen, age, step, field, at[0])
+    row = _row_at(observation, age, step, field, at[0])
     if row is None:
         return "a row not in use"
-    given = seen.inputs[age - 1]
-    padded = row.request >= len(given.lengths)
-    who = f"request {row.request} " + ("(padding)" if padded else f"(pool row {given.rows[row.request]})")
-    return f"{who}, {_token(seen, field, at, row)}"
+    batch = observation.batches[age - 1]
+    padded = row.request >= len(batch.lengths)
+    who = f"request {row.request} " + ("(padding)" if padded else f"(pool row {batch.rows[row.request]})")
+    return f"{who}, {_token(observation, field, at, row)}"
 
 
-def _row_at(seen: Observation, age: int, step: int, field: str, index: int) -> Row | None:
+def _row_at(observation: Observation, age: int, step: int, field: str, index: int) -> Row | None:
     """The row in use that entry `index` of a field served in replay `age`."""
-    rows = seen.rows[age - 1][step]
+    rows = observation.rows[age - 1][step]
     if field in PER_REQUEST:
         request = index - field.startswith("cu_")
         return next((row for row in reversed(rows) if row.request == request), Row(request, 0))
@@ -107,17 +109,14 @@ def _row_at(seen: Observation, age: int, step: int, field: str, index: int) -> R
     return rows[index] if index < len(rows) else None
 
 
-def _token(seen: Observation, field: str, at: tuple[int, ...], row: Row) -> str:
-    if field == "page_table_1":
-        past = "" if at[1] < row.length else ", past its end"
-        return f"column {at[1]} of a row of {_count(row.length, 'token')}{past}"
-    if field == "real_page_table":
-        first = at[1] * seen.setup.page_size
-        past = "" if first < row.length else ", past its end"
-        return (
-            f"columns {first} to {first + seen.setup.page_size - 1} of a row of {_count(row.length, 'token')}{past}"
-        )
-    return "all its tokens so far" if "cu_" in field else f"row of {_count(row.length, 'token')}"
+def _token(observation: Observation, field: str, at: tuple[int, ...], row: Row) -> str:
+    tokens = f"row of {_count(row.length, 'token')}"
+    if len(at) == 1:
+        return "all its tokens so far" if "cu_" in field else tokens
+    size = 1 if field == "page_table_1" else observation.setup.page_size
+    first = at[1] * size
+    columns = f"column {first}" if field == "page_table_1" else f"columns {first} to {first + size - 1}"
+    return f"{columns} of a {tokens}{'' if first < row.length else ', past its end'}"
 
 
 def _count(number: int, noun: str) -> str:
