@@ -1,10 +1,15 @@
-"""What captured buffers must hold after a replay: plain loops over requests, written from the field table.
+"""The package's oracle as numpy cells, proved on the recorded replays; and an independent walk of FlashMLA's schedule.
 
-Nothing here looks at the package: a config, a batch and a mode are read by attribute (`config.page_size`,
-`batch.seq_lens`, `mode.name`), so the recorded replays can put the oracle itself to the test.
+`test_golden_replays` holds `expected` against SGLang's own buffers, cell for cell: what it says is then held against
+every strategy. The FlashMLA walk is written again here, because the package's oracle shares the one under test.
 """
 
+from dataclasses import replace
+
 import numpy as np
+import torch
+
+from nsa_core.audit import oracle as product
 
 POISON = -7777
 CONSTANT = ("cu_seqlens_q", "nsa_cu_seqlens_q")
@@ -26,10 +31,6 @@ def ceil_div(a, b):
     return -(-a // b)
 
 
-def ints(values):
-    return values.tolist() if hasattr(values, "tolist") else [int(value) for value in values]
-
-
 def row_capacity(config, bs, mode):
     return bs if mode.name in ("DECODE", "IDLE") else bs * config.num_draft_tokens
 
@@ -49,72 +50,40 @@ def captured_shapes(config, bs, mode, width):
     }
 
 
-def request_lengths(config, batch, mode, step):
-    """Tokens each request holds in draft step `step`, drafted tokens included when they are verified."""
-    drafted = config.num_draft_tokens if mode.name == "TARGET_VERIFY" else 0
-    offset = config.step_offset * (step + 1)
-    return [length + offset + drafted for length in ints(batch.seq_lens)]
-
-
 def rows_in_use(config, batch, mode, step):
     """One (request, length) per row: where the row's tokens come from and how many of them it may read."""
-    rows = []
-    for request, total in enumerate(request_lengths(config, batch, mode, step)):
-        if mode.name == "TARGET_VERIFY":
-            own = config.num_draft_tokens
-        elif mode.name == "DRAFT_EXTEND":
-            own = int(batch.accept_length[request])
-        else:
-            own = 1
-        rows += [(request, total - own + 1 + token) for token in range(own)]
-    return rows
+    return [(row.request, row.length) for row in product.rows_in_use(config, batch, mode, step)]
 
 
-def columns_in_use(config, batch, mode, num_steps):
-    """Tables are as wide as the longest request of the last draft step, in every step."""
-    return max(request_lengths(config, batch, mode, num_steps - 1), default=0)
+columns_in_use = product.columns_in_use
+
+
+def _cells(config, req_to_token, batch, mode, like, step, num_steps):
+    fields = {field: torch.from_numpy(np.array(cells)) for field, cells in like.items()}
+    given = (config, req_to_token, batch, mode, fields)
+    return product.expected(*given, step=step, num_steps=num_steps).items()
 
 
 def expected(config, req_to_token, batch, mode, before, step=0, num_steps=1):
     """Every cell of one step's captured set after an `exact` replay that found `before` in it."""
     after = {field: np.array(cells) for field, cells in before.items()}
-    pool_rows = ints(batch.req_pool_indices)
-    columns = columns_in_use(config, batch, mode, num_steps)
-    rows = rows_in_use(config, batch, mode, step)
-    running = 0
-    for request, length in enumerate(request_lengths(config, batch, mode, step)):
-        running += length
-        after["cache_seqlens_int32"][request] = length
-        after["cu_seqlens_k"][request + 1] = running
-    running = 0
-    for row, (request, length) in enumerate(rows):
-        selected = min(length, config.index_topk)
-        running += selected
-        after["nsa_seqlens_expanded"][row] = length
-        after["nsa_cache_seqlens_int32"][row] = selected
-        after["nsa_cu_seqlens_k"][row + 1] = running
-        slots = np.asarray(req_to_token[pool_rows[request]].cpu())
-        after["page_table_1"][row, :columns] = slots[:columns]
-        for page in range(ceil_div(columns, config.page_size)):
-            after["real_page_table"][row, page] = int(slots[page * config.page_size]) // config.page_size
+    for field, cells in _cells(config, req_to_token, batch, mode, before, step, num_steps):
+        written = cells.written.cpu().numpy()
+        cells.corner(after[field])[written] = cells.values.cpu().numpy()[written]
     return after
 
 
 def live_mask(config, batch, mode, before, step=0):
     """True where a reader that bounds row r by the row's own length may look."""
-    bs = len(batch.seq_lens)
-    rows = rows_in_use(config, batch, mode, step)
     live = {field: np.zeros(np.shape(cells), dtype=bool) for field, cells in before.items()}
+    table = torch.zeros(1, np.shape(before["page_table_1"])[1], dtype=torch.int32)
+    anywhere = replace(batch, req_pool_indices=torch.zeros_like(batch.req_pool_indices))
+    for field, cells in _cells(config, table, anywhere, mode, before, step, 1):
+        cells.corner(live[field])[:] = cells.live.cpu().numpy()
+    for field in CUMULATIVE:
+        live[field][0] = True
     for field in CONSTANT:
         live[field][:] = True
-    live["cache_seqlens_int32"][:bs] = True
-    live["cu_seqlens_k"][: bs + 1] = True
-    live["nsa_seqlens_expanded"][: len(rows)] = True
-    live["nsa_cache_seqlens_int32"][: len(rows)] = True
-    live["nsa_cu_seqlens_k"][: len(rows) + 1] = True
-    for row, (_, length) in enumerate(rows):
-        live["page_table_1"][row, :length] = True
-        live["real_page_table"][row, : ceil_div(length, config.page_size)] = True
     return live
 
 

@@ -101,4 +101,4 @@ def test_a_constant_fill_that_happens_to_be_one_poison_is_found_with_the_other(p
     batches = [Requests((200, 60 + i, 3), (0, 1, 2), ()).batch(DECODE) for i in range(2)]
     report = audit(refresh, sets, config, backend.req_to_token, DECODE, batches, contract="exact")
     assert [(f.kind, f.field) for f in report.findings] == [("written outside", "page_table_1")]
-    assert report.findings[0].seen == 1
+    assert report.findings[0].batches == 1

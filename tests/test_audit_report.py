@@ -43,7 +43,7 @@ def test_a_finding_says_kind_field_step_cell_and_batch():
     (finding,) = [f for f in audited(backend, sets, refresh=refresh).findings if f.kind == "wrong"]
     assert (finding.field, finding.step, finding.after) == ("real_page_table", 1, None)
     assert "real_page_table[1, 0] is " in finding.message and "\n" not in finding.message
-    assert finding.batch.seq_lens.tolist() == [1, 1] and finding.seen > 10
+    assert finding.batch.seq_lens.tolist() == [1, 1] and finding.batches > 10
 
 
 def test_steps_with_the_same_fault_share_a_line_of_the_table():
@@ -51,7 +51,7 @@ def test_steps_with_the_same_fault_share_a_line_of_the_table():
     report = audited(backend, sets, refresh=lambda batch: None)
     (line,) = [line for line in str(report).splitlines() if " page_table_1 " in line]
     assert line.startswith("not refreshed")
-    assert " 0-2 " in line and "kept the poison and should be" in line
+    assert " 0-2 " in line and "kept what it held (-1515870811) and should be" in line
     assert len(report.findings) == 3 * 8 and {f.kind for f in report.findings} == {"not refreshed"}
 
 
@@ -252,7 +252,7 @@ def test_the_command_fails_when_something_was_found(capsys, monkeypatch):
     monkeypatch.setattr(copy, "execute", lambda self, plans: {})
     assert main(["audit", "--device", "cpu", "--strategy", "copy", "--page-size", "64", "--steps", "1"]) == 1
     out = capsys.readouterr().out
-    assert "findings" in out and "copy, DECODE, 64, 1" in out and "kept the poison" in out
+    assert "findings" in out and "copy, DECODE, 64, 1" in out and "kept what it held" in out
 
 
 def test_the_command_tells_what_it_cannot_run(capsys):

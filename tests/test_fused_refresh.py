@@ -1,13 +1,14 @@
 """One launch for all steps: does it write what the oracle says, and nothing it may not, at every size?"""
 
+import oracle
 import pytest
 import torch
 from batches import DECODE, EXTEND, VERIFY
 from device import DEVICE
 
 import nsa_core as nsa
-from nsa_core.audit import oracle
-from nsa_core.lab.check import check, poison
+from nsa_core.audit.compare import Comparison
+from nsa_core.lab.check import check
 from nsa_core.lab.trace import Request, requests
 from nsa_core.strategies import strategies
 
@@ -28,18 +29,9 @@ def batch_of(lengths, drafts, seed=0):
 
 
 def assert_live(backend, batch, mode):
-    for step, captured in enumerate(backend.sets(batch.bs, mode)):
-        cells = oracle.expected(
-            backend.config,
-            backend.req_to_token,
-            batch,
-            mode,
-            captured,
-            contract="live prefix",
-            step=step,
-            num_steps=len(backend),
-        )
-        assert oracle.differences(captured, cells, None) == [], f"step {step}"
+    sets = backend.sets(batch.bs, mode)
+    comparison = Comparison(sets, backend.config, backend.req_to_token, mode, "live prefix", batch.bs)
+    assert comparison.findings(comparison.expected(batch), comparison.snapshot()) == []
 
 
 @each_mode
@@ -47,7 +39,7 @@ def assert_live(backend, batch, mode):
 def test_the_vectors_have_no_block_that_limits_them(mode, bs, drafts):
     config = nsa.NSAConfig(page_size=4, index_topk=6, num_draft_tokens=drafts, paged_mqa_num_sms=3)
     backend = nsa.MultiStepBackend(config, table(4, 16), 1, strategy="fused")
-    poison(backend.capture(bs, mode)[0])
+    oracle.poison(backend.capture(bs, mode))
     batch = batch_of([(7 * i) % 12 for i in range(bs)], drafts)
     backend.replay(batch, mode)
     assert_live(backend, batch, mode)
@@ -63,8 +55,7 @@ def test_table_blocks_end_where_a_row_ends(mode, length):
     backend = nsa.MultiStepBackend(
         nsa.NSAConfig(page_size=7, num_draft_tokens=2), table(4, 1304), 2, strategy="fused"
     )
-    for captured in backend.capture(2, mode):
-        poison(captured)
+    oracle.poison(backend.capture(2, mode))
     batch = batch_of([length, 3], 2)
     backend.replay(batch, mode)
     assert_live(backend, batch, mode)
@@ -115,7 +106,7 @@ def test_rows_past_the_accepted_ones_are_left_alone():
     config = nsa.NSAConfig(page_size=4, num_draft_tokens=4)
     backend = nsa.MultiStepBackend(config, table(4, 64), 1, strategy="fused")
     captured = backend.capture(3, EXTEND)[0]
-    poison(captured)
+    oracle.poison([captured])
     accepts = torch.tensor([2, 0, 3], dtype=torch.int32, device=DEVICE)
     backend.replay(nsa.ReplayBatch(torch.tensor([9, 8, 50]).to(DEVICE), torch.arange(3).to(DEVICE), accepts), EXTEND)
     for field in (captured.page_table_1, captured.nsa_seqlens_expanded, captured.nsa_cu_seqlens_k[1:]):

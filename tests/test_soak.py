@@ -9,7 +9,7 @@ import torch
 from batches import DECODE
 
 import nsa_core as nsa
-from nsa_core.audit import oracle
+from nsa_core.audit.compare import Comparison
 from nsa_core.lab.trace import TraceEngine
 
 CONFIG = nsa.NSAConfig(index_topk=256, max_context_len=2048, flashmla_num_sm_parts=8, paged_mqa_num_sms=16)
@@ -28,19 +28,10 @@ def traffic():
     return engine, itertools.chain.from_iterable(itertools.repeat(engine))
 
 
-def assert_right(backend, at):
-    for step, captured in enumerate(backend.sets(at.batch.bs, at.mode)):
-        cells = oracle.expected(
-            CONFIG,
-            backend.req_to_token,
-            at.batch,
-            at.mode,
-            captured,
-            contract="live prefix",
-            step=step,
-            num_steps=STEPS,
-        )
-        assert oracle.differences(captured, cells, None) == []
+def assert_right(backend, batch, mode):
+    sets = backend.sets(batch.bs, mode)
+    comparison = Comparison(sets, backend.config, backend.req_to_token, mode, "live prefix")
+    assert comparison.findings(comparison.expected(batch), comparison.snapshot()) == []
 
 
 def soak(replays, warm_up, check_every):
@@ -53,7 +44,7 @@ def soak(replays, warm_up, check_every):
     for i, at in enumerate(itertools.islice(steps, replays)):
         backend.replay(at.batch, at.mode)
         if i % check_every == 0:
-            assert_right(backend, at)
+            assert_right(backend, at.batch, at.mode)
         if i == warm_up:
             held = resident()
     assert resident() - held < GROWTH, f"{resident() - held} bytes more after {replays} replays"
@@ -96,9 +87,7 @@ def test_a_million_replays_through_graph():
         inputs.req_pool_indices.copy_(batch.req_pool_indices)
         backend.replay(inputs, DECODE)
         if i % 9_973 == 0:
-            for captured in backend.sets(4, DECODE):
-                cells = oracle.expected(CONFIG, engine.req_to_token, batch, DECODE, captured, contract="live prefix")
-                assert oracle.differences(captured, cells, None) == []
+            assert_right(backend, batch, DECODE)
             held = torch.cuda.memory_allocated() if held is None else held
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() <= held + (1 << 20)

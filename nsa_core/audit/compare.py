@@ -1,4 +1,4 @@
-"""The one comparison: what a refresh left stale, wrote wrongly, wrote elsewhere or moved. `check`, the bench and `audit` use it."""
+"""The one comparison, for `check`, the bench and `audit`: what a refresh left stale, wrote wrongly, elsewhere or moved."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,37 +14,60 @@ from .report import Finding
 Before = Mapping[str, torch.Tensor]  # what each field held, by name
 
 
-def expected_of(
-    sets: Sequence[CapturedSet], req_to_token: torch.Tensor, batch: ReplayBatch, mode: ForwardMode, num_steps: int
-) -> list[dict[str, Cells]]:
-    """What every set must hold, by step. Without a step offset all steps hold the same, and it is looked up once."""
+class Comparison:
+    """Captured sets of one mode and batch size, and what they must hold after a refresh.
 
-    def of(captured: CapturedSet) -> dict[str, Cells]:
-        options = {"step": captured.step, "num_steps": num_steps}
-        return expected(captured.config, req_to_token, batch, mode, captured.tensors, **options)
-
-    return [of(captured) for captured in sets] if sets[0].config.step_offset else [of(sets[0])] * len(sets)
-
-
-def compare(
-    sets: Sequence[CapturedSet],
-    expected_cells: Sequence[Mapping[str, Cells]],
-    before: Sequence[Before],
-    contract: str,
-    room: Mapping[str, tuple[int, ...]],
-) -> list[Finding]:
-    """Every cell of every set: the promised ones against the oracle, all others against what they held before.
-
-    room: see `needed_shapes`; under "live prefix" a refresh may write that far.
+    sources: one object per draft step, the same one several times where steps share a set.
+    contract: "exact" or "live prefix". bs: captured requests; the length of `cache_seqlens_int32` unless given.
     """
-    findings = list(promised_cells(sets, expected_cells, before, contract))
-    if not sets[0].config.step_offset:
-        findings += equal_steps(sets, expected_cells, contract, {finding.field for finding in findings})
-    for captured, cells, held_before in zip(sets, expected_cells, before, strict=True):
-        findings += fixed_cells(captured)
-        findings += moved(captured)
-        findings += outside_cells(captured, cells, held_before, contract, room)
-    return findings
+
+    def __init__(
+        self,
+        sources: Sequence[object],
+        config: NSAConfig,
+        req_to_token: torch.Tensor,
+        mode: ForwardMode,
+        contract: str,
+        bs: int | None = None,
+    ) -> None:
+        self.config, self.req_to_token, self.mode, self.contract = config, req_to_token, mode, contract
+        first_step = {id(source): step for step, source in reversed(list(enumerate(sources)))}
+        self.sets = [CapturedSet(step, sources[step], config) for step in sorted(first_step.values())]
+        self.num_steps = len(sources)
+        self.bs = self.sets[0].tensors["cache_seqlens_int32"].shape[0] if bs is None else bs
+        self.rows = self.bs * config.rows_per_request(mode)
+        self.room = needed_shapes(config, self.rows, self.bs, req_to_token.shape[1])
+
+    def expected(self, batch: ReplayBatch) -> list[dict[str, Cells]]:
+        """By set. Without a step offset all steps hold the same, and it is looked up once."""
+
+        def of(captured: CapturedSet) -> dict[str, Cells]:
+            options = {"step": captured.step, "num_steps": self.num_steps}
+            return expected(self.config, self.req_to_token, batch, self.mode, captured.tensors, **options)
+
+        return (
+            [of(captured) for captured in self.sets]
+            if self.config.step_offset
+            else [of(self.sets[0])] * len(self.sets)
+        )
+
+    def poison(self, value: int) -> list[Before]:
+        """Fill every cell that a refresh may write; returns what the sets hold then."""
+        return [captured.poison(value) for captured in self.sets]
+
+    def snapshot(self) -> list[Before]:
+        return [captured.snapshot() for captured in self.sets]
+
+    def findings(self, cells: Sequence[Mapping[str, Cells]], before: Sequence[Before]) -> list[Finding]:
+        """Every cell: the promised ones against `cells`, the oracle's, all others against what they held `before`."""
+        findings = list(promised_cells(self.sets, cells, before, self.contract))
+        if not self.config.step_offset:
+            findings += equal_steps(self.sets, cells, self.contract, {finding.field for finding in findings})
+        for captured, of_set, held_before in zip(self.sets, cells, before, strict=True):
+            findings += fixed_cells(captured)
+            findings += moved(captured)
+            findings += outside_cells(captured, of_set, held_before, self.contract, self.room)
+        return findings
 
 
 def promised_cells(
@@ -68,7 +91,7 @@ def promised_cells(
 def _first(name: str, cells: Cells, field: torch.Tensor, which: torch.Tensor, kind: str, contract: str) -> str:
     places = which.nonzero()
     at = tuple(places[0].tolist())
-    became = f"kept {int(field[at])}" if kind == "not refreshed" else f"is {int(field[at])}"
+    became = f"kept what it held ({int(field[at])})" if kind == "not refreshed" else f"is {int(field[at])}"
     promised = "live cells" if contract != "exact" else "cells"
     how_many = f"{len(places)} of {int(cells.promised(contract).sum())} {promised}"
     return f"{name}{list(at)} {became} and should be {int(cells.values[at])} ({how_many})"

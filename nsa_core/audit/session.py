@@ -9,7 +9,7 @@ import torch
 from ..batch import ReplayBatch
 from ..config import ForwardMode, NSAConfig
 from . import compare
-from .captured_set import CapturedSet, sms_of_schedule, surroundings
+from .captured_set import sms_of_schedule, surroundings
 from .cases import Case, Limits
 from .report import Finding
 
@@ -18,7 +18,7 @@ Refresh = Callable[[ReplayBatch], object]
 POISONS = (-0x5A5A5A5B, -0x21212122)  # no valid cell is negative; two, so that a constant fill cannot pass for both
 
 
-class Session:
+class Session(compare.Comparison):
     """Captured sets under audit. Everything in them is overwritten; what lies around them is restored by `close`."""
 
     def __init__(
@@ -34,14 +34,8 @@ class Session:
     ) -> None:
         if config.paged_mqa_num_sms is None:  # a set that has the schedule is read by someone, asked for or not
             config = replace(config, paged_mqa_num_sms=sms_of_schedule(captured_sets[0]))
-        self.refresh, self.config, self.req_to_token, self.mode = refresh, config, req_to_token, mode
-        self.contract, self.between, self.num_steps = contract, between, len(captured_sets)
-        distinct = {id(source): (step, source) for step, source in reversed(list(enumerate(captured_sets)))}
-        by_step = sorted(distinct.values(), key=lambda pair: pair[0])
-        self.sets = [CapturedSet(step, source, config) for step, source in by_step]
-        self.bs = self.sets[0].tensors["cache_seqlens_int32"].shape[0] if bs is None else bs
-        self.rows = self.bs * config.rows_per_request(mode)
-        self.room = compare.needed_shapes(config, self.rows, self.bs, req_to_token.shape[1])
+        super().__init__(captured_sets, config, req_to_token, mode, contract, bs)
+        self.refresh, self.between = refresh, between
         self.around = surroundings(self.sets)
         self.batches_compared, self._previous, self._table = 0, None, req_to_token.clone()
 
@@ -97,8 +91,8 @@ class Session:
 
     def _refresh(self, case: Case, batch: ReplayBatch, poison: int, after_error: bool) -> list[Finding]:
         # Expected before the refresh, which may spoil what it reads.
-        cells = compare.expected_of(self.sets, self.req_to_token, batch, self.mode, self.num_steps)
-        before = [c.snapshot() for c in self.sets] if after_error else self.poison(poison)
+        cells = self.expected(batch)
+        before = self.snapshot() if after_error else self.poison(poison)
         if self.between is not None:
             self.between()
         for place in self.around:
@@ -108,11 +102,7 @@ class Session:
         except Exception as error:  # whatever an engine raises is what the audit is about
             refusal = case.strided and isinstance(error, (TypeError, ValueError))
             return [] if refusal else [Finding("raised", "", None, f"{type(error).__name__}: {error}")]
-        findings = compare.compare(self.sets, cells, before, self.contract, self.room)
-        return findings + list(compare.around(self.around, poison))
-
-    def poison(self, value: int) -> list[dict[str, torch.Tensor]]:
-        return [captured.poison(value) for captured in self.sets]
+        return self.findings(cells, before) + list(compare.around(self.around, poison))
 
     @contextmanager
     def _slots(self, case: Case) -> Iterator[None]:

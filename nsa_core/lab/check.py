@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..audit.captured_set import CapturedSet
-from ..audit.compare import compare, expected_of, needed_shapes
+from ..audit.compare import Comparison
 from ..audit.report import table
 from ..config import NSAConfig, require_int
 from ..multistep import MultiStepBackend
@@ -44,14 +43,10 @@ def check(
     engine = TraceEngine(trace, config, max_batch=max_batch, device=device, iteration_s=_ITERATION_S)
     backend, result = MultiStepBackend(config, engine.req_to_token, num_steps, info.name), Result(info)
     for at in _first(engine, steps):
-        sets = _captured(backend, at)
-        before = [captured.snapshot() for captured in sets]
-        cells = expected_of(sets, engine.req_to_token, at.batch, at.mode, num_steps)
+        comparison = _compared(backend, at, info.contract)
+        before, cells = comparison.snapshot(), comparison.expected(at.batch)
         backend.replay(at.batch, at.mode)
-        room = needed_shapes(
-            config, sets[0].tensors["page_table_1"].shape[0], at.batch.bs, engine.req_to_token.shape[1]
-        )
-        for fault in compare(sets, cells, before, info.contract, room):
+        for fault in comparison.findings(cells, before):
             result.faults.append(f"replay {result.replays}, {at.mode.value}, step {fault.step}: {fault.message}")
         result.replays += 1
         result.requests += at.batch.bs
@@ -59,17 +54,16 @@ def check(
     return result
 
 
-def _captured(backend: MultiStepBackend, at: TraceStep) -> list[CapturedSet]:
-    """The sets that serve a trace step, each once; poisoned when they are captured."""
+def _compared(backend: MultiStepBackend, at: TraceStep, contract: str) -> Comparison:
+    """The sets that serve a trace step; poisoned when they are captured."""
     try:
         sets, is_new = backend.sets(at.batch.bs, at.mode), False
     except KeyError:
         sets, is_new = backend.capture(at.batch.bs, at.mode), True
-    distinct = {id(captured): step for step, captured in reversed(list(enumerate(sets)))}
-    captured = [CapturedSet(step, sets[step], backend.config) for step in sorted(distinct.values())]
-    for each in captured if is_new else ():
-        each.poison(_POISON)
-    return captured
+    comparison = Comparison(sets, backend.config, backend.req_to_token, at.mode, contract)
+    if is_new:
+        comparison.poison(_POISON)
+    return comparison
 
 
 def _first(engine: Iterable[TraceStep], steps: int) -> Iterator[TraceStep]:

@@ -13,7 +13,7 @@ from nsa_core.strategies.base import Captured, PlanStrategy, Strategy
 
 from .cases import BenchCase, CaseInputs
 from .timer import Candidate
-from .verify import Gate, poison
+from .verify import Gate
 
 PRECOMPUTE = "precompute only"
 COPY_ONE, COPY_ALL, ONE_COPY, SEVEN_COPIES = (
@@ -35,11 +35,12 @@ def precompute_only(case: BenchCase, inputs: CaseInputs, gate: Gate) -> Candidat
     given = (case.config, inputs.req_to_token, inputs.batch, case.mode)
     _, sets = _bound("copy", case, inputs, 1)
 
-    def check() -> list[str]:
-        poison(sets[0], case.config.flashmla_dense)
+    def refresh() -> None:
         for dst, src in copy_plan(sets[0], precompute(*given), case.mode):
             dst.copy_(src)
-        return gate.differences(sets[:1], "live prefix")
+
+    def check() -> list[str]:
+        return gate.differences(sets, "live prefix", refresh)
 
     return Candidate(PRECOMPUTE, lambda: precompute(*given), check)
 
