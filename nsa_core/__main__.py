@@ -16,7 +16,7 @@ _BAD_INPUT = (ArithmeticError, LookupError, ModuleNotFoundError, OSError, Runtim
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; only its module is imported. What it cannot work with is one line on stderr and exit status 2."""
+    """Run a command; only its module is imported. Input it cannot work with: one line on stderr, exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m nsa_core")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, help_text) in _COMMANDS.items():

@@ -60,8 +60,8 @@ def require_separate(
 ) -> None:
     """Refuse buffers of which a replay would overwrite one with another's values, or the memory it reads.
 
-    All fields of all steps, `req_to_token` and the recorded inputs are compared by the bytes they span. One buffer may
-    serve a field in several steps, where the steps' values are equal, and two fields where their values always are.
+    All fields of all steps, `req_to_token` and the recorded inputs are compared by the bytes they span. One buffer
+    may serve a field in several steps, where the steps' values are equal, and two fields whose values always are.
     """
     first_step = {id(captured): step for step, captured in reversed(list(enumerate(sets)))}
     buffers = [(name, step, t) for step in sorted(first_step.values()) for name, t in sets[step].tensors().items()]

@@ -63,7 +63,7 @@ Place = tuple[int, torch.dtype, torch.Size, tuple[int, ...]]
 
 
 def places(tensors: Sequence[torch.Tensor]) -> tuple[Place, ...]:
-    """Where tensors lie and how they are read: address, dtype, shape and strides of each. Equal places: same inputs."""
+    """Where tensors lie and how they are read: address, dtype, shape, strides. Equal places are the same inputs."""
     return tuple((t.data_ptr(), t.dtype, t.shape, t.stride()) for t in tensors)
 
 
@@ -111,7 +111,7 @@ def validate(
     `read_values`: also the values of the tensors, which synchronises when they are on a GPU.
     `need_extent`: without it nothing is read to learn the extent, and None is returned. With it a CUDA tensor is read
     (one synchronisation each) only where the batch has no host mirror of it.
-    Raises TypeError (not a tensor, dtype) or ValueError (everything else), naming the field and the value. Writes nothing.
+    Raises TypeError (not a tensor, dtype) or ValueError (everything else), naming field and value. Writes nothing.
     """
     if not isinstance(batch, ReplayBatch):
         raise TypeError(f"batch must be a ReplayBatch, got {batch!r}")

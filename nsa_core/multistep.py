@@ -98,8 +98,8 @@ class MultiStepBackend:
         """Refresh an engine's own buffers, one object per step, instead of allocated ones.
 
         metadata: objects with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`), see `adopt_metadata`.
-        Writes once, now: the leading zeros and the sparse FlashMLA schedule; "graph" also refreshes once, for a padded
-        batch. Query-side constants stay the engine's.
+        Writes once, now: the leading zeros and the sparse FlashMLA schedule; "graph" also refreshes once, for a
+        padded batch. Query-side constants stay the engine's.
         """
         return self._in_turn(self._adopt, _key(bs, mode), metadata)
 
@@ -270,7 +270,7 @@ class MultiStepBackend:
         return (captured.bs, captured.mode, places(inputs)) in self._known
 
     def _require_inputs(self, bound: Strategy, batch: ReplayBatch) -> None:
-        """What is checked once per set of input tensors: that they can be read, and that the replay does not write them."""
+        """Checked once per set of input tensors: that they can be read, and that the replay does not write them."""
         c = bound.captured
         inputs = batch.read_in(c.mode)
         bound.require(inputs)
@@ -330,7 +330,7 @@ def _write_constants(config: NSAConfig, captured: NSAMetadata, cap: int) -> None
     captured.cu_seqlens_k[:1].zero_()
     captured.nsa_cu_seqlens_k[:1].zero_()
     if captured.flashmla_metadata is not None:
-        # Sparse: a function of (rows, topk, parts), all fixed by the capture, so this is the only time it is computed.
+        # Sparse: a function of (rows, topk, parts), fixed by the capture, so this is the only time it is computed.
         # Dense: a valid schedule to capture the graph with; every replay brings its own.
         rows = captured.nsa_cache_seqlens_int32[:cap]
         schedule = schedule_flashmla(rows, config.flashmla_num_sm_parts, config.index_topk)

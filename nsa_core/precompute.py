@@ -36,7 +36,7 @@ def transform_page_table(page_table_1: torch.Tensor, page_size: int) -> torch.Te
     `decide --claims`), because it needs no gather.
 
     page_table_1: int32 [rows, columns] of KV slots; slots come in page-aligned runs.
-    Returns int32 [rows, ceil(columns / page_size)]; with page_size 1 the argument itself, so the two stay one storage.
+    Returns int32 [rows, ceil(columns / page_size)]; with page_size 1 the argument itself: the two stay one storage.
     """
     if not isinstance(page_table_1, torch.Tensor) or page_table_1.dtype not in (torch.int32, torch.int64):
         got = getattr(page_table_1, "dtype", page_table_1)

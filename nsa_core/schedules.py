@@ -1,4 +1,4 @@
-"""The two schedules that kernels read, integer for integer: FlashMLA's split-KV parts and DeepGEMM's paged-MQA plan."""
+"""The schedules that kernels read, integer for integer: FlashMLA's split-KV parts and DeepGEMM's paged-MQA plan."""
 
 from collections.abc import Iterator
 

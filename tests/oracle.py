@@ -1,4 +1,4 @@
-"""The package's oracle as numpy cells, proved on the recorded replays; and an independent walk of FlashMLA's schedule.
+"""The package's oracle as numpy cells, proved on the recorded replays; and a second walk of FlashMLA's schedule.
 
 `test_golden_replays` holds `expected` against SGLang's own buffers, cell for cell: what it says is then held against
 every strategy. The FlashMLA walk is written again here, because the package's oracle shares the one under test.

@@ -1,4 +1,4 @@
-"""Does `transform_page_table` turn KV slots into page numbers, for any width, and without keeping anything for ever?"""
+"""Does `transform_page_table` turn KV slots into page numbers, for any width, without keeping anything for ever?"""
 
 import pytest
 import torch

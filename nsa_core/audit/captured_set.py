@@ -39,7 +39,7 @@ class Place:
 
 
 class CapturedSet:
-    """One step's set: the tensors it had when the comparison began, and the object that a refresh may have rebound."""
+    """One step's set: the tensors it had when the comparison began, and the object that a refresh may rebind."""
 
     def __init__(self, step: int, source: object, config: NSAConfig) -> None:
         self.step, self.source, self.config = step, source, config

@@ -110,7 +110,7 @@ class Limits:
 
 
 def default_cases(limits: Limits) -> list[Case]:
-    """The sequence. Its order matters: it shrinks and grows, and each batch has other lengths, rows and input types."""
+    """The sequence. Its order matters: it shrinks and grows; each batch has other lengths, rows and input types."""
     cases = [_plain(limits, i, name, cycle) for i, (name, cycle) in enumerate(_cycles(limits).items())]
     cases += _special(limits, cases[1])
     cases += [_random_case(limits, seed) for seed in range(_RANDOM_CASES)]

@@ -1,4 +1,4 @@
-"""`python -m nsa_core audit`: every strategy that can run here, in each mode, at several page sizes and step counts."""
+"""python -m nsa_core audit: every strategy that can run here, in each mode, at several page sizes and step counts."""
 
 import argparse
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print one line per audit and what each found. 1: one found something; 2: a strategy asked for cannot run here."""
+    """Print one line per audit and its findings. 1: there were some; 2: a strategy asked for cannot run here."""
     device, lines, reports = torch.device(args.device), [], []
     for name, unable in _chosen(args.strategy, device):
         if unable is not None:

@@ -1,4 +1,4 @@
-"""The one comparison, for `check`, the bench and `audit`: what a refresh left stale, wrote wrongly, elsewhere or moved."""
+"""The one comparison of `check`, the bench and `audit`: what a refresh left stale, wrote wrongly or moved."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,6 +12,7 @@ from .oracle import PAGED_MQA, PARTS, SPLITS, Cells, expected, flashmla_cells
 from .report import Finding
 
 Before = Mapping[str, torch.Tensor]  # what each field held, by name
+Expected = Sequence[Mapping[str, Cells]]  # by set and field
 
 
 class Comparison:
@@ -58,7 +59,7 @@ class Comparison:
     def snapshot(self) -> list[Before]:
         return [captured.snapshot() for captured in self.sets]
 
-    def findings(self, cells: Sequence[Mapping[str, Cells]], before: Sequence[Before]) -> list[Finding]:
+    def findings(self, cells: Expected, before: Sequence[Before]) -> list[Finding]:
         """Every cell: the promised ones against `cells`, the oracle's, all others against what they held `before`."""
         findings = list(promised_cells(self.sets, cells, before, self.contract))
         if not self.config.step_offset:
@@ -71,10 +72,7 @@ class Comparison:
 
 
 def promised_cells(
-    sets: Sequence[CapturedSet],
-    expected_cells: Sequence[Mapping[str, Cells]],
-    before: Sequence[Before],
-    contract: str,
+    sets: Sequence[CapturedSet], expected_cells: Expected, before: Sequence[Before], contract: str
 ) -> Iterator[Finding]:
     """Not refreshed, or wrong."""
     for captured, cells_by_name, held_before in zip(sets, expected_cells, before, strict=True):
@@ -98,9 +96,9 @@ def _first(name: str, cells: Cells, field: torch.Tensor, which: torch.Tensor, ki
 
 
 def equal_steps(
-    sets: Sequence[CapturedSet], expected_cells: Sequence[Mapping[str, Cells]], contract: str, faulty: set[str]
+    sets: Sequence[CapturedSet], expected_cells: Expected, contract: str, faulty: set[str]
 ) -> Iterator[Finding]:
-    """Steps that must be equal and are not. Only a field with a wrong cell can differ: the oracle's steps are equal."""
+    """Steps that must be equal and are not. Only a field with a wrong cell can differ: the oracle's are equal."""
     for name in sorted(faulty & set(expected_cells[0])):
         cells = expected_cells[0][name]
         first = cells.corner(sets[0].tensors[name])

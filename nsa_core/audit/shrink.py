@@ -17,8 +17,8 @@ _MOST_TRIALS, _FEWEST_TRIALS = 60, 6
 def smallest(session: Session, findings: Sequence[Finding], case: Case, after: Case | None) -> list[Finding]:
     """Findings of one kind and field, each with the smallest batch that reproduces it, and the one needed before it.
 
-    A greedy search of bounded length, led by the first finding: lengths become 1 in groups, then single lengths shrink
-    to an edge. What another step does not show with the batch found keeps its own.
+    A greedy search of bounded length, led by the first finding: lengths become 1 in groups, then single lengths
+    shrink to an edge. What another step does not show with the batch found keeps its own.
     """
     trials = _Trials(session, findings[0])
     case = replace(case, in_place=False, given=None)

@@ -69,7 +69,7 @@ def _tile(
     REQUESTS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Requests first .. first + REQUESTS: their lengths, their rows, and each row's use and length [REQUESTS, ROWS]."""
+    """Requests first .. first + REQUESTS: lengths, rows, and each row's use and length [REQUESTS, ROWS]."""
     request = first + tl.arange(0, REQUESTS)
     valid = request < bs
     length = tl.load(seq_lens + request, mask=valid, other=0).to(tl.int32)

@@ -86,9 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace-steps", type=int, default=300, metavar="N", help="consecutive trace steps (default %(default)s)"
     )
-    parser.add_argument(
-        "--steps", type=int, default=3, metavar="N", help="captured draft steps (default %(default)s)"
-    )
+    parser.add_argument("--steps", type=int, default=3, metavar="N", help="draft steps (default %(default)s)")
     parser.add_argument("--strategy", action="append", metavar="NAME", help="only this one; may be repeated")
     parser.add_argument("--trace", choices=names(), action="append", help="only this trace; may be repeated")
     width = "table columns; longer requests are left out (default: 131072 on a GPU, 8192 on a CPU, 2048 interpreted)"
@@ -97,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-batch", type=int, default=8, metavar="BS", help="requests at once (default %(default)s)"
     )
     parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default %(default)s"
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
     )
 
 

@@ -50,5 +50,5 @@ def strategy_class(name: str, device: torch.device) -> type[Strategy]:
 def _info(cls: type[Strategy], device: torch.device) -> StrategyInfo:
     reason = cls.missing(device)
     interpreted = "" if cls.needs_cuda else ", or TRITON_INTERPRET=1"
-    needs = f"Triton and an NVIDIA GPU{interpreted}" if cls.needs_triton else "torch"
+    needs = f"Triton 3.3 or newer and an NVIDIA GPU{interpreted}" if cls.needs_triton else "torch"
     return StrategyInfo(cls.name, cls.standing, cls.contract, needs, cls.needs_triton, reason is None, reason)

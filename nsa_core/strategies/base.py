@@ -113,7 +113,7 @@ class Strategy:
 class PlanStrategy(Strategy):
     """Precompute once, then execute the copy plan of every step. A subclass says how."""
 
-    @torch.inference_mode()  # no gradient is ever wanted, and every operation costs the host less without the bookkeeping
+    @torch.inference_mode()  # no gradient is wanted, and every operation costs the host less without the bookkeeping
     def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
         values = self._compute(batch, used, self.every_step)
         plans = [copy_plan(s, v, self.captured.mode) for s, v in zip(self.captured.sets, values, strict=True)]

@@ -1,8 +1,8 @@
 """One Triton launch computes every field and writes the captured sets of all N steps.
 
-Where values are not read (on a GPU, unless validation is "values") lengths and pool rows are the engine's to get right:
-the kernel writes no table past its width, but it cannot tell a length that is too long or a row that is not there,
-nor lengths that sum to 2**31 or more, at which `cu_seqlens_k` wraps.
+Where values are not read (on a GPU, unless validation is "values") lengths and pool rows are the engine's to get
+right: the kernel writes no table past its width, but it cannot tell a length that is too long, a row that is not
+there, or lengths that sum to 2**31 or more, at which `cu_seqlens_k` wraps.
 """
 
 from collections.abc import Sequence

@@ -82,7 +82,7 @@ class Bench:
         """How a strategy that reads nothing on the host can be called otherwise."""
         cls = REGISTRY[label["strategy"]]
         ways = {"new batch object": _replay_anew} if cls.capture_safe else {}
-        if hasattr(cls, "reads"):
+        if cls.records_inputs:
             ways["inputs copied in"] = partial(_replay, recorded=False)
         elif cls.capture_safe and self.device.type == "cuda":
             ways["in the caller's graph"] = _refresh_in_graph
@@ -238,7 +238,7 @@ def not_timed(info: StrategyInfo, device: torch.device) -> str | None:
     """Why a strategy is not timed here; None when it is."""
     if not info.available:
         return info.reason
-    if device.type == "cpu" and "Triton" in info.needs:
+    if device.type == "cpu" and info.needs_triton:
         return "Triton interprets its kernels on a CPU; such times say nothing about them"
     return None
 
@@ -274,7 +274,7 @@ def _refresh_in_graph(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Ro
 
 
 def _captured(case: BenchCase, inputs: CaseInputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:
-    records = recorded and hasattr(REGISTRY[label["strategy"]], "reads")
+    records = recorded and REGISTRY[label["strategy"]].records_inputs
     backend = nsa.MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["strategy"])
     backend.capture(inputs.batch.bs, case.mode, inputs=inputs.batch if records else None)
     label["captured_bytes"] = backend.memory(inputs.batch.bs, case.mode).held
