@@ -52,7 +52,7 @@ def test_shipped_traces_are_the_attributed_ones(name):
 
 
 def test_every_shipped_file_is_attributed():
-    data = resources.files("nsa_core") / "data"
+    data = resources.files("nsa_core.lab") / "data"
     files = {entry.name for entry in data.iterdir()} - {"README.md"}
     readme = (data / "README.md").read_text(encoding="utf-8")
     assert files == {"azure_conversation_2023.csv", "mooncake_conversation_2024.csv"}
