@@ -203,7 +203,7 @@ def gpu_memory(cells, _path):
 
 @pytest.fixture
 def far_apart(tmp_path):
-    """Three rows 2**30 elements apart: the distance fits 32 bits, the offset of row 2 does not. 8 GiB from end to end."""
+    """Three rows 2**30 elements apart: the distance fits 32 bits, the offset of row 2 does not. 8 GiB in all."""
     allocate = gpu_memory if DEVICE == "cuda" else sparse_file
     for arena in allocate(2**31 + WIDTH, tmp_path / "rows"):
         yield arena.as_strided((3, WIDTH), (2**30, 1))
