@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from batches import DECODE, EXTEND, IDLE, VERIFY
+from device import DEVICE
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -31,9 +32,9 @@ SETUPS = {
     "verify, steps apart": Setup(mode=VERIFY, bs=4, step_offset=1),
     "extend": Setup(mode=EXTEND, bs=4),
     "extend, all steps share": Setup(mode=EXTEND, bs=4, strategy="shared"),
-    "decode, fused": Setup(bs=4, strategy="fused"),
-    "verify, fused": Setup(mode=VERIFY, bs=4, strategy="fused"),
-    "extend, fused": Setup(mode=EXTEND, bs=4, strategy="fused"),
+    "decode, fused": Setup(bs=4, strategy="fused", device=DEVICE),
+    "verify, fused": Setup(mode=VERIFY, bs=4, strategy="fused", device=DEVICE),
+    "extend, fused": Setup(mode=EXTEND, bs=4, strategy="fused", device=DEVICE),
 }
 each_setup = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 
@@ -76,7 +77,7 @@ def test_observed_writes_are_those_the_contract_asks_for(setup):
             num_steps=setup.steps,
         )
         for name, cells in asked.items():
-            wanted = cells.mask.clone()
+            wanted = cells.mask.cpu()
             if name.endswith("cu_seqlens_k"):
                 wanted[0] = False
             missed, more = wanted & ~written[name], written[name] & ~wanted
@@ -158,7 +159,8 @@ def test_a_shorter_batch_leaves_a_stale_tail():
 
 
 def test_the_two_contracts_colour_the_same_batch_differently():
-    exact, prefix = (observed(Setup(bs=4, strategy=name), LONG, SHORT).states(0) for name in ("copy", "fused"))
+    setups = (Setup(bs=4, strategy=name, device=DEVICE) for name in ("copy", "fused"))
+    exact, prefix = (observed(setup, LONG, SHORT).states(0) for setup in setups)
     exact, prefix = (counts(states["page_table_1"]) for states in (exact, prefix))
     assert exact[CellState.LIVE] == prefix[CellState.LIVE]
     assert exact[CellState.UNREAD] > prefix.get(CellState.UNREAD, 0)
@@ -408,6 +410,8 @@ def test_a_refused_setting_stays_refused_until_it_is_put_right(explorer):
 
 
 def test_another_strategy_repeats_the_replays_and_another_size_starts_afresh(explorer):
+    before, last = (inputs.lengths for inputs in explorer.observation.inputs)
+    explorer = Explorer(Setup(device=DEVICE), last, before=before)
     explorer.controls["requests"].value = 3
     replayed = [inputs.lengths for inputs in explorer.observation.inputs]
     explorer.controls["strategy"].value = "fused"
