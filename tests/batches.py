@@ -51,8 +51,8 @@ def token_table(pool, width, page_size, seed=0):
     return torch.from_numpy(slots.reshape(pool, -1)[:, :width].astype(np.int32).copy()).to(DEVICE)
 
 
-def captured(config, table, num_steps, strategy, bs, *modes):
-    backend = nsa.MultiStepBackend(config, table, num_steps, strategy=strategy)
+def captured(config, table, num_steps, strategy, bs, *modes, validation="auto"):
+    backend = nsa.MultiStepBackend(config, table, num_steps, strategy=strategy, validation=validation)
     for mode in modes:
         backend.capture(bs, mode)
     return backend

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import torch
 from batches import DECODE, EXTEND, VERIFY, token_table
+from device import DEVICE
 
 import nsa_core as nsa
 from nsa_core.schedules import schedule_paged_mqa
@@ -54,17 +55,23 @@ class Mutant:
         return self.make(lambda batch: backend.replay(batch, self.mode), sets), sets, config, table
 
 
+def numbers(*shape):
+    return torch.zeros(shape, dtype=torch.int32, device=DEVICE)
+
+
 def strided_set(config, mode, width, gap):
     """A captured set as an engine may hold it: each field a slice of a buffer with `gap` cells to spare."""
     cap, pages = BS * config.rows_per_request(mode), -(-width // config.page_size)
     sizes = dict(zip(VECTORS, (BS, BS + 1, cap, cap, cap + 1), strict=True))
-    vectors = {name: torch.zeros(size + 2 * gap).int()[gap : gap + size] for name, size in sizes.items()}
+    vectors = {name: numbers(size + 2 * gap)[gap : gap + size] for name, size in sizes.items()}
     tables = {
-        name: torch.zeros(cap + gap, columns + gap).int()[:cap, :columns]
+        name: numbers(cap + gap, columns + gap)[:cap, :columns]
         for name, columns in (("page_table_1", width), ("real_page_table", pages))
     }
-    constants = {name: torch.arange(cap + 1).int() for name in ("cu_seqlens_q", "nsa_cu_seqlens_q")}
-    schedule = torch.zeros(config.paged_mqa_num_sms + 1, 2).int()
+    constants = {
+        name: torch.arange(cap + 1, dtype=torch.int32, device=DEVICE) for name in ("cu_seqlens_q", "nsa_cu_seqlens_q")
+    }
+    schedule = numbers(config.paged_mqa_num_sms + 1, 2)
     return SimpleNamespace(**vectors, **tables, **constants, paged_mqa_schedule_metadata=schedule)
 
 
@@ -95,7 +102,7 @@ def three_destinations_get_all_but_the_schedule(replay, sets):
 
 @modelled_on("fi#4365", "wrong", "paged_mqa_schedule_metadata", mode=VERIFY)
 def the_schedule_is_that_of_the_batch_before(replay, sets):
-    last = torch.ones(1, dtype=torch.int32)
+    last = torch.ones(1, dtype=torch.int32, device=DEVICE)
 
     def refresh(batch):
         nonlocal last
@@ -176,7 +183,7 @@ def the_width_known_on_the_host_is_frozen(replay, sets):
 
 @modelled_on("lightseekorg/tokenspeed#509", "wrong", "nsa_seqlens_expanded", mode=EXTEND)
 def accepted_rows_are_counted_as_last_time(replay, sets):
-    accepts = torch.ones(BS, dtype=torch.int32)
+    accepts = torch.ones(BS, dtype=torch.int32, device=DEVICE)
 
     def refresh(batch):
         nonlocal accepts
@@ -298,7 +305,7 @@ def int64_lengths_are_read_as_int32(replay, sets):
 def padded_rows_get_lengths_below_zero(replay, sets):
     def refresh(batch):
         replay(batch)
-        drafted = torch.arange(1 - BASE["num_draft_tokens"], 1)
+        drafted = torch.arange(1 - BASE["num_draft_tokens"], 1, device=DEVICE)
         for captured in sets:
             captured.nsa_seqlens_expanded.copy_((batch.seq_lens[:, None] + drafted).view(-1))
 

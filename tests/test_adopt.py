@@ -1,5 +1,6 @@
 """Can an engine hand over captured metadata of its own, in either spelling, and is anything unfit refused by name?"""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from batches import (
     runnable_strategies,
     token_table,
 )
+from device import DEVICE
 
 import nsa_core as nsa
 
@@ -35,7 +37,7 @@ def dsa(field):
 def guarded(shape, value):
     """A contiguous tensor in the middle of a larger allocation, and that allocation."""
     size = torch.Size(shape).numel()
-    arena = torch.full((size + 2 * GUARD,), value, dtype=torch.int32)
+    arena = torch.full((size + 2 * GUARD,), value, dtype=torch.int32, device=DEVICE)
     return arena[GUARD : GUARD + size].view(shape), arena
 
 
@@ -46,7 +48,7 @@ def foreign(mode, config=CONFIG, width=WIDTH, spell=str, bs=BS):
         tensor, _ = guarded(shape, oracle.POISON)
         buffers[field] = tensor
     for field in oracle.CONSTANT:
-        buffers[field].copy_(torch.arange(len(buffers[field])))
+        buffers[field].copy_(torch.arange(len(buffers[field]), device=DEVICE))
     for field in oracle.CUMULATIVE:
         buffers[field][0] = 0
     return SimpleNamespace(**{spell(field): tensor for field, tensor in buffers.items()})
@@ -56,8 +58,9 @@ def respelled(step, spell):
     return SimpleNamespace(**{field: getattr(step, spell(field)) for field in oracle.FIELDS})
 
 
-def backend_of(strategy="copy", config=CONFIG, num_steps=STEPS):
-    return nsa.MultiStepBackend(config, token_table(POOL, WIDTH, config.page_size), num_steps, strategy=strategy)
+def backend_of(strategy="copy", config=CONFIG, num_steps=STEPS, **options):
+    table = token_table(POOL, WIDTH, config.page_size)
+    return nsa.MultiStepBackend(config, table, num_steps, strategy=strategy, **options)
 
 
 def foreign_steps(strategy, mode, **how):
@@ -68,8 +71,8 @@ def foreign_steps(strategy, mode, **how):
     )
 
 
-def adopting(strategy, steps, mode, config=CONFIG):
-    backend = backend_of(strategy, config, len(steps))
+def adopting(strategy, steps, mode, config=CONFIG, **options):
+    backend = backend_of(strategy, config, len(steps), **options)
     backend.adopt(BS, mode, steps)
     return backend
 
@@ -164,7 +167,7 @@ def test_buffers_made_for_a_larger_batch_are_adopted(mode, cut, strategy):
 
 def spread(shape, row_stride):
     """[rows, columns] whose rows lie `row_stride` elements apart."""
-    arena = torch.full((shape[0] * row_stride,), oracle.POISON, dtype=torch.int32)
+    arena = torch.full((shape[0] * row_stride,), oracle.POISON, dtype=torch.int32, device=DEVICE)
     return arena.as_strided(shape, (row_stride, 1))
 
 
@@ -182,13 +185,28 @@ def test_tables_cut_from_wider_ones_are_written_by_their_strides(mode, strategy)
         assert (between_rows == oracle.POISON).all()
 
 
-@pytest.fixture(scope="module")
-def far_apart(tmp_path_factory):
-    """Three rows 2**30 elements apart, in a sparse file: the distance fits 32 bits, the offset of row 2 does not."""
-    path, cells = tmp_path_factory.mktemp("sparse") / "rows", 2**31 + WIDTH
-    return torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells)).as_strided(
-        (3, WIDTH), (2**30, 1)
-    )
+def sparse_file(cells, path):
+    yield torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells))
+
+
+def gpu_memory(cells, _path):
+    """Test processes share the GPU, and several such blocks at a time may not fit: they take turns."""
+    import fcntl
+
+    with open(__file__, encoding="utf-8") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        arena = torch.empty(cells, dtype=torch.int32, device=DEVICE)
+        yield arena
+        arena.untyped_storage().resize_(0)  # pytest and the backend under test still hold the tensor
+        torch.cuda.empty_cache()
+
+
+@pytest.fixture
+def far_apart(tmp_path):
+    """Three rows 2**30 elements apart: the distance fits 32 bits, the offset of row 2 does not. 8 GiB in all."""
+    allocate = gpu_memory if DEVICE == "cuda" else sparse_file
+    for arena in allocate(2**31 + WIDTH, tmp_path / "rows"):
+        yield arena.as_strided((3, WIDTH), (2**30, 1))
 
 
 @each_strategy
@@ -249,11 +267,12 @@ def test_lengths_up_to_a_narrower_page_table_are_replayed(mode, strategy):
 @each_mode
 def test_one_token_past_a_narrower_page_table_is_refused_by_its_width(mode, strategy):
     steps = foreign_steps(strategy, mode, width=NARROW)
-    backend, longest = adopting(strategy, steps, mode), NARROW - CONFIG.num_draft_tokens * (mode is VERIFY)
+    longest = NARROW - CONFIG.num_draft_tokens * (mode is VERIFY)
+    backend = adopting(strategy, steps, mode, validation="values")
     before = [oracle.snapshot(step) for step in steps]
-    with pytest.raises(ValueError, match="seq_lens") as refusal:
+    said = rf"seq_lens\[1\] is {longest + 1} and needs .* columns, but the narrowest table has {NARROW};"
+    with pytest.raises(ValueError, match=said):
         backend.replay(Requests((5, longest + 1, 16), (0, 1, 2), (1, 2, 3)).batch(mode), mode)
-    assert str(NARROW) in str(refusal.value)
     for step, cells in zip(steps, before, strict=True):
         oracle.assert_same_cells(oracle.snapshot(step), cells)
 
@@ -280,7 +299,7 @@ each_field = pytest.mark.parametrize("field", oracle.FIELDS)
 def test_a_missing_field_is_named(field):
     steps = [foreign(EXTEND) for _ in range(STEPS)]
     delattr(steps[-1], field)
-    assert field in refusal_of(steps, EXTEND, ValueError)
+    assert refusal_of(steps, EXTEND, ValueError).startswith(f"{field} is missing from the adopted SimpleNamespace")
 
 
 @each_strategy
@@ -294,66 +313,69 @@ def test_query_side_constants_may_be_missing_because_no_replay_writes_them(strat
 @each_field
 def test_a_field_of_another_dtype_is_named(field):
     message = refusal_of(changed(VERIFY, field, torch.Tensor.long), VERIFY, TypeError)
-    assert field in message and "int64" in message
+    assert message == f"{field} must be int32, got torch.int64"
 
 
 @each_field
 def test_a_field_that_is_no_tensor_is_named(field):
     message = refusal_of(changed(VERIFY, field, torch.Tensor.tolist), VERIFY, TypeError)
-    assert field in message and "[" in message
+    assert message.startswith(f"{field} must be a tensor, got [")
 
 
 @each_field
 def test_a_field_with_one_row_too_few_is_named(field):
     steps = changed(VERIFY, field, lambda tensor: tensor[:-1])
-    message = refusal_of(steps, VERIFY, ValueError)
-    assert field in message and str(len(getattr(steps[-1], field))) in message
+    rows = len(getattr(steps[-1], field))
+    says = {1: f"{field} has {rows} entries, but", 2: f"{field} has shape [{rows}, "}
+    assert refusal_of(steps, VERIFY, ValueError).startswith(says[getattr(steps[-1], field).dim()])
 
 
 @each_field
 def test_a_field_of_another_rank_is_named(field):
-    assert field in refusal_of(changed(VERIFY, field, lambda tensor: tensor[None]), VERIFY, ValueError)
+    message = refusal_of(changed(VERIFY, field, lambda tensor: tensor[None]), VERIFY, ValueError)
+    assert re.match(rf"{field} must have [12] dimensions, got shape \[1, ", message), message
 
 
 @each_field
 def test_a_field_on_another_device_is_named(field):
-    message = refusal_of(changed(VERIFY, field, lambda tensor: tensor.to("meta")), VERIFY, ValueError)
-    assert field in message and "meta" in message
+    elsewhere = "cpu" if DEVICE == "cuda" else "meta"
+    message = refusal_of(changed(VERIFY, field, lambda tensor: tensor.to(elsewhere)), VERIFY, ValueError)
+    assert message.startswith(f"{field} is on {elsewhere}, but req_to_token is on {DEVICE}")
 
 
 def test_a_real_page_table_too_narrow_for_its_page_table_is_named():
     message = refusal_of(
         changed(DECODE, "real_page_table", lambda table: table[:, :-1].contiguous()), DECODE, ValueError
     )
-    assert "real_page_table" in message
+    assert message.startswith(f"real_page_table has shape [{BS}, 8], but needs at least [{BS}, 9]")
 
 
 @pytest.mark.parametrize("number", (0, 1, 3), ids=lambda n: f"{n}_objects")
 def test_any_other_number_of_objects_than_steps_is_refused(number):
     message = refusal_of([foreign(DECODE) for _ in range(number)], DECODE, ValueError)
-    assert str(number) in message and str(STEPS) in message
+    assert message == f"held has {number} objects for {STEPS} steps; give one per step"
 
 
 @pytest.mark.parametrize("strategy", [name for name in runnable_strategies() if name.startswith("shared")])
 @each_mode
 def test_a_strategy_that_shares_refuses_a_buffer_per_step_and_names_it(mode, strategy):
-    with pytest.raises(ValueError, match="cache_seqlens_int32|page_table_1") as refusal:
+    said = f"cache_seqlens_int32: {STEPS} different buffers for {STEPS} steps; sharing needs one for all steps"
+    with pytest.raises(ValueError, match=said):
         adopting(strategy, [foreign(mode) for _ in range(STEPS)], mode)
-    assert str(STEPS) in str(refusal.value)
 
 
 def test_a_captured_set_is_not_replaced_by_an_adopted_one():
     backend = backend_of()
     backend.capture(BS, DECODE)
-    with pytest.raises(ValueError, match="DECODE"):
+    with pytest.raises(ValueError, match=f"bs {BS} in DECODE is captured already"):
         backend.adopt(BS, DECODE, [foreign(DECODE) for _ in range(STEPS)])
 
 
 def test_a_refused_object_leaves_nothing_adopted():
     backend = backend_of()
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="page_table_1 must be int32"):
         backend.adopt(BS, DECODE, changed(DECODE, "page_table_1", torch.Tensor.long))
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=f"bs {BS} in DECODE was not captured"):
         backend.replay(FIRST.batch(DECODE), DECODE)
 
 

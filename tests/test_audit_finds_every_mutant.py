@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from device import DEVICE
 from mutants import BS, GALLERY, STEPS, WIDTH
 
 from nsa_core.audit import KINDS, audit
@@ -47,7 +48,8 @@ def test_the_same_refresh_without_its_fault_is_clean():
     """What the audit holds against a mutant is the mutation, not the sets it is built on."""
     for mutant in {(m.mode, m.sets, str(m.config)): m for m in GALLERY if m.sets != "nominal"}.values():
         report = report_on(replace(mutant, make=lambda replay, sets: replay))
-        assert report.ok, f"{mutant.name}: {report}"
+        waits = DEVICE == "cuda" and mutant.config.get("flashmla_dense")  # the host walks over lengths it reads back
+        assert report.kinds == ({"host synchronisation"} if waits else set()), f"{mutant.name}: {report}"
 
 
 def test_steps_are_told_apart():

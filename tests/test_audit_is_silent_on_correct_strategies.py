@@ -3,6 +3,7 @@
 import pytest
 import torch
 from batches import DECODE, EXTEND, HOST_ONLY, VERIFY, each_mode, runnable_strategies
+from device import DEVICE
 from mutants import BS, STEPS, strided_set
 
 import nsa_core as nsa
@@ -11,10 +12,10 @@ from nsa_core.audit.own import audit_strategy, token_table
 
 BASE = {"index_topk": 40, "num_draft_tokens": 3, "flashmla_num_sm_parts": 5, "paged_mqa_num_sms": 5}
 WIDTH, POOL = 270, 7  # a split of 256 tokens and then some
-INTERPRETED = [name for name in runnable_strategies() if name not in HOST_ONLY]
+KERNELS = [name for name in runnable_strategies() if name not in HOST_ONLY]
 
 SIZES = ((1, 1), (64, 1), (7, 2), (1, 5), (64, 5))  # page size, steps
-# Kernels in the interpreter are slow: there each mode meets one size, and all of them in the soak.
+# Kernels in the interpreter are slow: each mode meets one size, and all of them in the soak.
 SIZE_OF = {DECODE: (64, 1), VERIFY: (1, 2), EXTEND: (16, 3)}
 
 
@@ -38,18 +39,18 @@ def test_strategies_without_kernels(strategy, mode, page_size, steps):
 
 
 @each_mode
-@pytest.mark.parametrize("strategy", INTERPRETED)
-def test_interpreted_kernels(strategy, mode):
-    report = report_on(strategy, mode, *SIZE_OF[mode], in_turn=False)
+@pytest.mark.parametrize("strategy", KERNELS)
+def test_kernels(strategy, mode):
+    report = report_on(strategy, mode, *SIZE_OF[mode], device=DEVICE, in_turn=False)
     assert report.ok, str(report)
 
 
 @pytest.mark.soak
 @each_size
 @each_mode
-@pytest.mark.parametrize("strategy", INTERPRETED)
-def test_interpreted_kernels_everywhere(strategy, mode, page_size, steps):
-    report = report_on(strategy, mode, page_size, steps)
+@pytest.mark.parametrize("strategy", KERNELS)
+def test_kernels_everywhere(strategy, mode, page_size, steps):
+    report = report_on(strategy, mode, page_size, steps, device=DEVICE)
     assert report.ok, str(report)
 
 
@@ -65,7 +66,7 @@ def test_options(strategy, mode, options):
 @pytest.mark.parametrize("contract", ("exact", "live prefix"))
 def test_adopted_slices_of_wider_buffers(mode, contract):
     config = nsa.NSAConfig(page_size=16, **BASE | {"flashmla_num_sm_parts": None})
-    table = token_table(9, 333, 16, torch.device("cpu"))
+    table = token_table(9, 333, 16, torch.device(DEVICE))
     sets = [strided_set(config, mode, 333, gap=7) for _ in range(STEPS)]
     backend = nsa.MultiStepBackend(config, table, STEPS)
     backend.adopt(BS, mode, sets)
@@ -74,7 +75,8 @@ def test_adopted_slices_of_wider_buffers(mode, contract):
 
 
 def test_one_request_one_token_wide():
-    config, table = nsa.NSAConfig(page_size=1, num_draft_tokens=1), torch.zeros(1, 2, dtype=torch.int32)
+    config = nsa.NSAConfig(page_size=1, num_draft_tokens=1)
+    table = torch.zeros(1, 2, dtype=torch.int32, device=DEVICE)
     backend = nsa.MultiStepBackend(config, table, 1)
     sets = backend.capture(1, VERIFY)
     report = audit(lambda batch: backend.replay(batch, VERIFY), sets, config, table, VERIFY, contract="exact")

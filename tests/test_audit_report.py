@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from batches import DECODE, EXTEND, IDLE, VERIFY, Requests, each_mode, token_table
+from device import DEVICE
 from mutants import BS, strided_set
 
 import nsa_core as nsa
@@ -30,7 +31,10 @@ def test_a_clean_report_says_what_was_looked_at():
     assert report.ok and report.findings == [] and report.kinds == set()
     looked_at = f"{report.batches} batches x 2 steps x 10 fields, DECODE, contract 'live prefix'"
     assert report.batches > 30 and str(report).startswith(f"clean: {looked_at}")
-    assert "not looked at: synchronisation and memory: no CUDA device" in str(report)
+    on_cpu = "not looked at: synchronisation and memory: no CUDA device holds these sets"
+    on_cuda = f"allocations of one refresh, from PyTorch's cache: {report.allocations}"
+    assert str(report).splitlines()[1:] == [on_cuda if DEVICE == "cuda" else on_cpu]
+    assert (report.allocations is None) == (DEVICE == "cpu")
 
 
 def test_a_finding_says_kind_field_step_cell_and_batch():
@@ -78,7 +82,9 @@ def test_sets_of_an_engine_with_its_own_spelling():
 def test_a_schedule_counts_even_if_the_config_does_not_ask_for_one():
     config = nsa.NSAConfig(page_size=16)
     backend, sets = backend_for(DECODE, config)
-    held = [engine_set(s, paged_mqa_schedule_metadata=torch.zeros(6, 2, dtype=torch.int32)) for s in sets]
+    held = [
+        engine_set(s, paged_mqa_schedule_metadata=torch.zeros(6, 2, dtype=torch.int32, device=DEVICE)) for s in sets
+    ]
     report = audited(backend, held)
     assert {(f.kind, f.field) for f in report.findings} == {("not refreshed", "paged_mqa_schedule_metadata")}
 
@@ -114,9 +120,9 @@ def test_too_few_rows_end_the_audit_with_that_finding():
 
 def test_a_captured_field_that_is_the_callers_tensor():
     backend, sets = backend_for(DECODE)
-    lengths = torch.tensor([3, 4], dtype=torch.int32)
+    lengths = torch.tensor([3, 4], dtype=torch.int32, device=DEVICE)
     held = [engine_set(s, cache_seqlens_int32=lengths, dsa_seqlens_expanded=lengths) for s in sets]
-    batch = nsa.ReplayBatch(lengths, torch.tensor([0, 1]))
+    batch = nsa.ReplayBatch(lengths, torch.tensor([0, 1], device=DEVICE))
     report = audited(backend, held, batches=[batch])
     assert {f.field for f in report.findings if f.kind == "aliases an input"} >= {"cache_seqlens_int32"}
     assert lengths.tolist() == [3, 4]
@@ -178,7 +184,7 @@ def test_a_refresh_that_reads_what_it_is_to_write_is_found(mode):
 
 def test_what_surrounds_the_fields_and_the_token_table_come_back_as_they_were():
     backend = nsa.MultiStepBackend(CONFIG, token_table(5, 130, 16), 1)
-    wide = torch.arange(4 * 200, dtype=torch.int32).view(4, 200)
+    wide = torch.arange(4 * 200, dtype=torch.int32, device=DEVICE).view(4, 200)
     held, table, before = strided_set(CONFIG, DECODE, 130, gap=7), backend.req_to_token.clone(), wide.clone()
     held.page_table_1 = wide[:, 20:150]
     backend.adopt(BS, DECODE, [held])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from batches import DECODE, EXTEND, IDLE, VERIFY
+from device import DEVICE
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -31,9 +32,9 @@ SETUPS = {
     "verify, steps apart": Setup(mode=VERIFY, bs=4, step_offset=1),
     "extend": Setup(mode=EXTEND, bs=4),
     "extend, all steps share": Setup(mode=EXTEND, bs=4, strategy="shared"),
-    "decode, fused": Setup(bs=4, strategy="fused"),
-    "verify, fused": Setup(mode=VERIFY, bs=4, strategy="fused"),
-    "extend, fused": Setup(mode=EXTEND, bs=4, strategy="fused"),
+    "decode, fused": Setup(bs=4, strategy="fused", device=DEVICE),
+    "verify, fused": Setup(mode=VERIFY, bs=4, strategy="fused", device=DEVICE),
+    "extend, fused": Setup(mode=EXTEND, bs=4, strategy="fused", device=DEVICE),
 }
 each_setup = pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS)
 
@@ -71,7 +72,7 @@ def test_observed_writes_are_those_the_contract_asks_for(setup):
         )
         for name, cells in asked.items():
             wanted = torch.zeros_like(written[name])
-            cells.corner(wanted)[:] = cells.promised(contract)
+            cells.corner(wanted)[:] = cells.promised(contract).cpu()
             missed, more = wanted & ~written[name], written[name] & ~wanted
             assert not missed.any(), name
             assert contract == "live prefix" or not more.any(), name
@@ -151,7 +152,8 @@ def test_a_shorter_batch_leaves_a_stale_tail():
 
 
 def test_the_two_contracts_colour_the_same_batch_differently():
-    exact, prefix = (observed(Setup(bs=4, strategy=name), LONG, SHORT).states(0) for name in ("copy", "fused"))
+    setups = (Setup(bs=4, strategy=name, device=DEVICE) for name in ("copy", "fused"))
+    exact, prefix = (observed(setup, LONG, SHORT).states(0) for setup in setups)
     exact, prefix = (counts(states["page_table_1"]) for states in (exact, prefix))
     assert exact[CellState.LIVE] == prefix[CellState.LIVE]
     assert exact[CellState.UNREAD] > prefix.get(CellState.UNREAD, 0)
@@ -400,6 +402,8 @@ def test_a_refused_setting_stays_refused_until_it_is_put_right(explorer):
 
 
 def test_another_strategy_repeats_the_replays_and_another_size_starts_afresh(explorer):
+    before, last = (batch.lengths for batch in explorer.observation.batches)
+    explorer = Explorer(Setup(device=DEVICE), last, before=before)
     explorer.controls["requests"].value = 3
     replayed = [inputs.lengths for inputs in explorer.observation.batches]
     explorer.controls["strategy"].value = "fused"
