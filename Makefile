@@ -1,5 +1,6 @@
 # make lab        JupyterLab on the first notebook           make test       everything CI runs
 # make check      verify every strategy on this machine      make notebooks  run the notebooks, store their outputs
+# make soak       the long randomised runs (minutes)         make format     lay the code out as CI wants it
 # make clean      remove caches and build outputs; the environment in .venv stays
 #
 # The environment is made on first use. PYTHON picks its interpreter, 3.11 or newer: make test PYTHON=python3.12
@@ -11,6 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_ARGS ?= --no-browser
 PYTEST_ARGS ?=
+CODE := nsa_core tests $(wildcard notebooks/*.py)
 
 # Where this is set, nothing is cached and every test run compiles every package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # matplotlib's font list is built at installation: built later, its notice would land in the first notebook's output.
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 
-.PHONY: lab test check notebooks clean
+.PHONY: lab test check soak notebooks format clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,14 +33,23 @@ lab: $(STAMP)
 	$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)/notebooks" \
 		--LabApp.default_url=/lab/tree/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
-# Two processes, a file at a time: the cells of a notebook stay together and in order. Then JupyterLab in Chromium; where
-# Chromium or playwright (extra `browser`) is missing, these tests are skipped and say so.
+# Layout and lint; then two processes, a file at a time: the cells of a notebook stay together and in order; then
+# JupyterLab in Chromium. Without a Chromium on the PATH the last are skipped and say so (Debian: apt-get install chromium).
 test: $(STAMP)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m browser -rs tests/browser
 
 check: $(STAMP)
 	$(BIN)/python -m nsa_core check
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak tests
+
+format: $(STAMP)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/refresh.py
@@ -46,4 +57,4 @@ notebooks: $(STAMP)
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find nsa_core notebooks tests -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find nsa_core notebooks tests -depth -type d '(' -name __pycache__ -o -name .ipynb_checkpoints ')' -exec rm -rf '{}' ';'

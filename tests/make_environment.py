@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("notebooks", "test")
 CONDA_NAMES = {"torch": "pytorch"}
+PIP_ONLY = {"playwright"}  # on conda-forge the name belongs to another package
 
 HEADER = """\
 # Generated from pyproject.toml by tests/make_environment.py; edit that file and run the script again.
@@ -34,10 +35,11 @@ def conda_line(requirement):
 
 
 def render(project):
-    """environment.yml's text. A requirement with a marker has no conda spelling and goes to the pip list."""
+    """environment.yml's text. What has a marker, or no package of that name, has no conda spelling: the pip list."""
     listed = requirements(project)
-    conda = sorted({conda_line(requirement) for requirement in listed if not requirement.marker})
-    pip = sorted({str(requirement) for requirement in listed if requirement.marker})
+    pip_only = [requirement for requirement in listed if requirement.marker or requirement.name in PIP_ONLY]
+    conda = sorted({conda_line(requirement) for requirement in listed if requirement not in pip_only})
+    pip = sorted({str(requirement) for requirement in pip_only})
     lines = [f"name: {project['name']}", "channels:", "  - conda-forge", "  - nodefaults", "dependencies:"]
     lines += [f"  - {line!r}" for line in (f"python{project['requires-python']}", "pip", *conda)]
     return HEADER + "\n".join([*lines, "  - pip:", *(f"      - {line!r}" for line in (*pip, "-e ."))]) + "\n"

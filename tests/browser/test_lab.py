@@ -55,7 +55,7 @@ def tools():
         f"{name}: {way}"
         for name, found, way in (
             ("Chromium", CHROMIUM, "apt-get install --no-install-recommends chromium"),
-            ("playwright", PLAYWRIGHT, "pip install -e '.[browser]'"),
+            ("playwright", PLAYWRIGHT, "pip install -e '.[test]'"),
         )
         if not found
     ]
