@@ -1,5 +1,6 @@
 """The buffers a captured graph reads, and the values a replay puts into them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import torch
@@ -72,20 +73,21 @@ class NSAMetadata:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every buffer by name, objects expanded into theirs; aliases appear under each of their names."""
-        return dict(_named_tensors(self))
+        return dict(named_tensors(self))
 
 
-LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", "flashmla_metadata.num_splits")  # [0] is written at capture only
+LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", "flashmla_metadata.num_splits")  # 0 at [0], from capture on
 CONSTANTS = ("cu_seqlens_q", "nsa_cu_seqlens_q")
 
 
-def _named_tensors(holder: object, prefix: str = ""):
+def named_tensors(holder: object, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of a metadata object by name, objects inside it expanded into theirs."""
     for field in fields(holder):
         value = getattr(holder, field.name)
         if isinstance(value, torch.Tensor):
             yield prefix + field.name, value
         elif value is not None:
-            yield from _named_tensors(value, f"{field.name}.")
+            yield from named_tensors(value, f"{field.name}.")
 
 
 def allocate(

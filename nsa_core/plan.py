@@ -1,14 +1,14 @@
 """Which value goes where: the only other place, beside precompute, that knows what a captured set looks like."""
 
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Mapping
 
 import torch
 
 from .config import ForwardMode, require_mode
-from .metadata import LEADING_ZERO, NSAMetadata, PrecomputedMetadata
+from .metadata import NSAMetadata, PrecomputedMetadata, named_tensors
 
 CopyPlan = list[tuple[torch.Tensor, torch.Tensor]]
+_WITHOUT_FIRST = ("cu_seqlens_k", "nsa_cu_seqlens_k")  # the zero stays from capture; `num_splits` is copied whole
 
 
 def copy_plan(captured: NSAMetadata, precomputed: PrecomputedMetadata, mode: ForwardMode) -> CopyPlan:
@@ -19,29 +19,36 @@ def copy_plan(captured: NSAMetadata, precomputed: PrecomputedMetadata, mode: For
     A field that is another name of an earlier one (decode's expanded lengths, a page_size-1 real table) is left out.
     """
     require_mode(mode)
-    pairs, planned = [], set()
-    for dst, src in _whole_fields(captured, precomputed):
-        if dst.data_ptr() not in planned:
-            planned.add(dst.data_ptr())
-            pairs.append((_corner(dst, src), src))
-    return pairs
+    return pair(destinations(captured), sources(precomputed))
 
 
-def _whole_fields(captured: object, precomputed: object) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(captured tensor, value) of every field the replay brings, objects taken apart."""
-    for field in fields(precomputed):
-        src, dst = getattr(precomputed, field.name), getattr(captured, field.name)
-        if src is None:
-            continue
-        if not isinstance(src, torch.Tensor):
-            yield from _whole_fields(dst, src)
-        elif field.name in LEADING_ZERO:
-            yield dst[1:], src[1:]
-        else:
-            yield dst, src
+def destinations(captured: NSAMetadata) -> dict[str, torch.Tensor]:
+    """By name, where values go in a captured set. Fixed at capture, so a strategy asks for it once."""
+    first_names = {}
+    for name, tensor in captured.tensors().items():
+        first_names.setdefault(tensor.data_ptr(), name)
+    return {
+        name: _written(name, tensor) for name, tensor in captured.tensors().items() if name in first_names.values()
+    }
+
+
+def sources(precomputed: PrecomputedMetadata) -> dict[str, torch.Tensor]:
+    """By name, the values of one replay. They serve every step that has these values."""
+    return {name: _written(name, tensor) for name, tensor in named_tensors(precomputed)}
+
+
+def pair(into: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> CopyPlan:
+    """Each value with the corner of its destination that it fills."""
+    return [(_corner(into[name], value), value) for name, value in values.items() if name in into]
+
+
+def _written(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor[1:] if name in _WITHOUT_FIRST else tensor
 
 
 def _corner(dst: torch.Tensor, src: torch.Tensor) -> torch.Tensor:
+    if dst.shape == src.shape:
+        return dst
     for dim, size in enumerate(src.shape):
         if size != dst.shape[dim]:
             dst = dst.narrow(dim, 0, size)

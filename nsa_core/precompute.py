@@ -55,7 +55,7 @@ def compute(
     used: Extent,
     steps: Sequence[int],
 ) -> list[PrecomputedMetadata]:
-    """The values of `steps` for a validated batch: one object N times, or with a step offset N that share tables.
+    """The values of `steps` for a validated batch: one object, or with a step offset one per step on shared tables.
 
     A page table depends on its step only through its width, so every step takes that of the longest, `used.columns`.
     """
@@ -63,8 +63,7 @@ def compute(
     page_table_1 = req_to_token[:, : used.columns].index_select(0, pool_rows)
     tables = (page_table_1, transform_page_table(page_table_1, config.page_size))
     distinct = steps if config.step_offset else steps[:1]
-    values = [_compute_step(config, batch, mode, requests, tables, step) for step in distinct]
-    return values if config.step_offset else values * len(steps)
+    return [_compute_step(config, batch, mode, requests, tables, step) for step in distinct]
 
 
 def _rows(

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import torch
 
 from ..batch import Extent, ReplayBatch
 from ..config import ForwardMode, NSAConfig
 from ..metadata import NSAMetadata, PrecomputedMetadata, allocate
-from ..plan import CopyPlan, copy_plan
+from ..plan import CopyPlan, destinations, pair, sources
 from ..precompute import compute
 
 
@@ -113,10 +114,14 @@ class Strategy:
 class PlanStrategy(Strategy):
     """Precompute once, then execute the copy plan of every step. A subclass says how."""
 
+    def __init__(self, captured: Captured) -> None:
+        super().__init__(captured)
+        self.destinations = [destinations(s) for s in captured.sets]
+
     @torch.inference_mode()  # no gradient is wanted, and every operation costs the host less without the bookkeeping
     def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
-        values = self._compute(batch, used, self.every_step)
-        plans = [copy_plan(s, v, self.captured.mode) for s, v in zip(self.captured.sets, values, strict=True)]
+        values = [sources(v) for v in self._compute(batch, used, self.every_step)]
+        plans = [pair(into, value) for into, value in zip(self.destinations, cycle(values), strict=False)]
         self.torn = self.every_step
         paths = self.execute(plans)
         self.torn = NO_STEPS

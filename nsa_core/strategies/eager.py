@@ -3,7 +3,7 @@
 import torch
 
 from ..batch import Extent, ReplayBatch
-from ..plan import copy_plan
+from ..plan import pair, sources
 from .base import NO_STEPS, PlanStrategy, ReplayReport
 
 
@@ -14,8 +14,8 @@ class Eager(PlanStrategy):
     @torch.inference_mode()
     def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
         copies = 0
-        for step, captured in enumerate(self.captured.sets):
-            plan = copy_plan(captured, self._compute(batch, used, [step])[0], self.captured.mode)
+        for step, into in enumerate(self.destinations):
+            plan = pair(into, sources(self._compute(batch, used, [step])[0]))
             self._copy_step(step, plan)
             copies += len(plan)
         self.torn = NO_STEPS
