@@ -1,6 +1,7 @@
 """The buffers a captured graph reads, and the values a replay puts into them."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import torch
@@ -155,6 +156,24 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
     behind = (b_begin - a_begin) % stride  # where b's row begins in a's
     a_row, b_row = (t.shape[-1] * t.element_size() for t in (a, b))
     return behind < a_row or behind + b_row > stride
+
+
+class Spans:
+    """The bytes that tensors span, to ask cheaply whether another tensor may lie among them."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._begins, self._ends = [], []
+        for begin, end in sorted(map(byte_span, tensors)):
+            if self._ends and begin <= self._ends[-1]:
+                self._ends[-1] = max(end, self._ends[-1])
+            else:
+                self._begins.append(begin)
+                self._ends.append(end)
+
+    def touch(self, tensor: torch.Tensor) -> bool:
+        begin, end = byte_span(tensor)
+        at = bisect_right(self._ends, begin)  # the first span that ends behind `begin`
+        return at < len(self._begins) and self._begins[at] < end
 
 
 @dataclass(frozen=True)

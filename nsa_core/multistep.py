@@ -1,13 +1,14 @@
 """N draft steps, their captured sets, and one strategy that refreshes them all."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from .adopt import adopt_metadata, require_separate
 from .batch import INPUTS, Extent, Place, ReplayBatch, places, require_req_to_token, validate
 from .config import ForwardMode, NSAConfig, require_int, require_mode
-from .metadata import Memory, NSAMetadata, memory, overlap
+from .metadata import Memory, NSAMetadata, memory
 from .schedules import schedule_flashmla
 from .strategies import strategy_class
 from .strategies.base import Captured, ReplayReport, Strategy
@@ -15,6 +16,7 @@ from .strategies.base import Captured, ReplayReport, Strategy
 _VALIDATION = ("auto", "values", "shapes")
 _MOST_KNOWN = 64  # sets of input tensors remembered at a time; an engine has a few static ones
 _Key = tuple[int, ForwardMode]
+_Known = tuple[Strategy, Callable[[ReplayBatch], ReplayReport]]
 
 
 class MultiStepBackend:
@@ -53,8 +55,11 @@ class MultiStepBackend:
         self._strategy_class = strategy_class(strategy, req_to_token.device)
         self._config, self._req_to_token, self._num_steps, self._strategy = config, req_to_token, num_steps, strategy
         self._reads_values = validation == "values" or (validation == "auto" and not req_to_token.is_cuda)
+        several = torch.cuda.device_count() > 1
+        self._device = req_to_token.get_device() if several else -1  # -1: no other GPU can be the current one
         self._bound: dict[_Key, Strategy] = {}
-        self._known: dict[tuple[int, ForwardMode, tuple[Place, ...]], None] = {}
+        self._recognises = self._strategy_class.capture_safe and not self._reads_values
+        self._known: dict[tuple[ForwardMode, tuple[Place, ...]], _Known] = {}
         self._recorded: dict[_Key, tuple[tuple[Place, ...], ReplayBatch]] = {}
         self._current: Strategy | None = None
         self._turn: dict[str, object] = {}
@@ -119,17 +124,42 @@ class MultiStepBackend:
         """Bring every field of every step up to date for `batch`, whose size must be a captured one.
 
         Raises KeyError (mode or batch size not captured), TypeError or ValueError (see `nsa_core.batch.validate`)
-        before the first write. Tensors that were checked before, known by address, dtype, shape and strides, are not
-        checked again: a strategy that reads nothing on the host then does no more than launch, if there is nothing
-        else to check: values are not read, and the batch has no host mirrors.
+        before the first write. A strategy that reads nothing on the host ("fused", "graph") does not check tensors
+        again that it knows by address, dtype, shape and strides; values that are read, and host mirrors, always are.
         """
         return self._in_turn(self._replay, batch, mode)
 
     def _replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
+        known = self._recognised(batch, mode)
+        if known is not None:
+            return self._run(*known, batch)
         bound, used = self._validated(batch, mode, self._reads_values)
+        return self._run(bound, bound.replay, batch, used)
+
+    def _run(self, bound: Strategy, replay: Callable[..., ReplayReport], *arguments: object) -> ReplayReport:
         self._current = bound
-        self.last_replay = bound.replay(batch, used)
+        self.last_replay = replay(*arguments)
         return self.last_replay
+
+    def bind(self, batch: ReplayBatch, mode: ForwardMode) -> Callable[[], ReplayReport]:
+        """A replay of these very tensors as a call without arguments, checked once, now; nothing is written yet.
+
+        For static input tensors whose contents change between calls. The caller promises that they stay where they
+        are (no `resize_`, no `set_`) and that their values are legal; the batch's host mirrors are not read again.
+        Needs a strategy that reads nothing on the host ("fused", "graph"). "graph" launches without a copy where
+        the tensors are the recorded ones, see `inputs`.
+        """
+        bound = self._in_turn(self._bindable, batch, mode)
+        return partial(self._in_turn, self._run, bound, bound.replay_of(batch), batch)
+
+    def _bindable(self, batch: ReplayBatch, mode: ForwardMode) -> Strategy:
+        bound, _ = self._validated(batch, mode, self._reads_values)
+        if not bound.capture_safe:
+            raise RuntimeError(
+                f"strategy {self.strategy!r} needs lengths on the host at every replay, so there is nothing to bind; "
+                "use 'fused' or 'graph'"
+            )
+        return bound
 
     @property
     def torn(self) -> tuple[int, ...]:
@@ -143,14 +173,14 @@ class MultiStepBackend:
 
     def _in_turn(self, work: Callable, *arguments: object) -> object:
         """Do `work` while no other call does, on the device of `req_to_token`; note what an error left torn."""
-        me, index = object(), self._req_to_token.get_device()
+        me = object()
         try:
             # Taken inside the try and told by identity, so that an interrupt between the two leaves nothing taken.
             if self._turn.setdefault("taken", me) is not me:
                 raise RuntimeError(_BUSY)
-            if index < 0 or index == torch.cuda.current_device():
+            if self._device < 0 or self._device == torch.cuda.current_device():
                 return work(*arguments)
-            with torch.cuda.device(index):
+            with torch.cuda.device(self._device):
                 return work(*arguments)
         except BaseException as error:
             if self._current is not None and self._current.torn and self._turn.get("taken") is me:
@@ -244,10 +274,7 @@ class MultiStepBackend:
     def _validated(self, batch: ReplayBatch, mode: ForwardMode, read_values: bool) -> tuple[Strategy, Extent | None]:
         """The strategy that serves this batch, and the batch's extent where the strategy has to know it."""
         bound = self._find(batch, mode)
-        c, need_extent = bound.captured, not bound.capture_safe
-        mirrored = batch.seq_lens_cpu is not None or batch.accept_length_cpu is not None
-        if not (need_extent or read_values or mirrored) and self._knows(c, batch):
-            return bound, None
+        c = bound.captured
         used = validate(
             c.config,
             c.req_to_token,
@@ -256,35 +283,25 @@ class MultiStepBackend:
             width=c.width,
             num_steps=self.num_steps,
             read_values=read_values,
-            need_extent=need_extent,
+            need_extent=not bound.capture_safe,
         )
-        if not self._knows(c, batch):
-            self._require_inputs(bound, batch)
-        return bound, used
-
-    def _knows(self, captured: Captured, batch: ReplayBatch) -> bool:
-        """Whether the tensors that this batch is read from were checked before."""
-        inputs = batch.read_in(captured.mode)
-        if not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
-            return False
-        return (captured.bs, captured.mode, places(inputs)) in self._known
-
-    def _require_inputs(self, bound: Strategy, batch: ReplayBatch) -> None:
-        """Checked once per set of input tensors: that they can be read, and that the replay does not write them."""
-        c = bound.captured
         inputs = batch.read_in(c.mode)
         bound.require(inputs)
-        for name, tensor in zip(INPUTS, inputs, strict=False):
-            for step, captured in enumerate(c.sets):
-                for field, buffer in captured.tensors().items():
-                    if overlap(tensor, buffer):
-                        raise ValueError(
-                            f"{name} shares memory with {field} of step {step}, which the replay writes; "
-                            "keep the batch in tensors of its own"
-                        )
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[c.bs, c.mode, places(inputs)] = None
+        c.require_outside(inputs)
+        if self._recognises:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[mode, places(inputs)] = bound, bound.replay_of(batch)
+        return bound, used
+
+    def _recognised(self, batch: ReplayBatch, mode: ForwardMode) -> _Known | None:
+        """What replays these very tensors, where they were checked before and nothing else would be again."""
+        if not self._recognises or type(batch) is not ReplayBatch or batch.mirrored:
+            return None
+        try:
+            return self._known.get((mode, places(batch.read_in(mode))))
+        except (AttributeError, TypeError):  # no tensors, or no mode: `validate` says so
+            return None
 
     def _bind(self, key: _Key, sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key

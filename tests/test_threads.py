@@ -31,7 +31,7 @@ class Pause(TorchDispatchMode):
 @pytest.fixture
 def busy_backend():
     """A backend inside a replay of another thread."""
-    backend, pause = captured(CONFIG, token_table(3, 130, 16), 2, "copy", 2, DECODE, EXTEND), Pause()
+    backend, pause = captured(CONFIG, token_table(3, 130, 16), 2, "copy", 2, EXTEND, DECODE), Pause()
     batch = BATCHES[0].batch(DECODE)
 
     def replay():

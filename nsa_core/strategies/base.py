@@ -1,14 +1,14 @@
 """The life of a strategy: missing, allocate, bind (the constructor), replay, and launch inside a caller's graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 
 import torch
 
-from ..batch import Extent, ReplayBatch
+from ..batch import INPUTS, Extent, ReplayBatch
 from ..config import ForwardMode, NSAConfig
-from ..metadata import NSAMetadata, PrecomputedMetadata, allocate
+from ..metadata import NSAMetadata, PrecomputedMetadata, Spans, allocate, overlap
 from ..plan import CopyPlan, destinations, pair, sources
 from ..precompute import compute
 
@@ -53,10 +53,23 @@ class Captured:
     sets: list[NSAMetadata]
     inputs: ReplayBatch | None = None
     width: int = field(init=False)
+    _spans: Spans = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         tables = [self.req_to_token, *(s.page_table_1 for s in self.sets)]
         object.__setattr__(self, "width", min(table.shape[1] for table in tables))
+        object.__setattr__(self, "_spans", Spans(buffer for s in self.sets for buffer in s.tensors().values()))
+
+    def require_outside(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a replay writes."""
+        for name, tensor in zip(INPUTS, inputs, strict=False):
+            for step, captured in enumerate(self.sets if self._spans.touch(tensor) else ()):
+                for field_name, buffer in captured.tensors().items():
+                    if overlap(tensor, buffer):
+                        raise ValueError(
+                            f"{name} shares memory with {field_name} of step {step}, which the replay writes; "
+                            "keep the batch in tensors of its own"
+                        )
 
 
 class Strategy:
@@ -95,9 +108,13 @@ class Strategy:
     def require(self, inputs: Sequence[torch.Tensor]) -> None:
         """Raise ValueError for input tensors, `ReplayBatch.read_in`, that this strategy cannot read as they are."""
 
-    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+    def replay(self, batch: ReplayBatch, used: Extent | None = None) -> ReplayReport:
         """Refresh every set for a validated batch. used: its extent; None for a strategy that is capture_safe."""
         raise NotImplementedError(f"{type(self).__name__}.replay")
+
+    def replay_of(self, batch: ReplayBatch) -> Callable[[ReplayBatch], ReplayReport]:
+        """What `replay` does for batches in the places of this one, chosen once. Holds none of its tensors."""
+        return self.replay
 
     def launch(self, batch: ReplayBatch) -> None:
         """The refresh as one launch that a CUDA graph can record."""

@@ -52,10 +52,10 @@ class Fused(Strategy):
         scheduled = captured.config.paged_mqa_num_sms is not None
         sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width)
         stride = captured.req_to_token.stride(0)
-        self._after_inputs = (captured.req_to_token, self._addresses, *sizes, stride)
-        self._kernel, self._constants = refresh.refresh, _constants(captured, refresh)
+        constants = _constants(captured, refresh)
+        self._after_inputs = (captured.req_to_token, self._addresses, *sizes, stride, *constants.values())
         self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups, 1, 1)
-        self._num_warps, self._compiled = refresh.NUM_WARPS, {}
+        self._kernel, self._num_warps, self._compiled = refresh.refresh[self._grid], refresh.NUM_WARPS, {}
         self._report = ReplayReport(self.name, paths={"launch": 1})
 
     def require(self, inputs: Sequence[torch.Tensor]) -> None:
@@ -66,7 +66,7 @@ class Fused(Strategy):
                     "contiguous: pass .contiguous(), or use a strategy with the exact contract"
                 )
 
-    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+    def replay(self, batch: ReplayBatch, used: Extent | None = None) -> ReplayReport:
         self.launch(batch)
         return self._report
 
@@ -76,17 +76,15 @@ class Fused(Strategy):
         The kernel compiled for these dtypes is launched without asking Triton again which one that is.
         """
         inputs = batch.read_in(self.captured.mode)
-        lengths, pool_rows, accept_length = (
-            inputs if len(inputs) == 3 else (*inputs, inputs[0])
-        )  # read in extend only
-        types = lengths.dtype, pool_rows.dtype, accept_length.dtype
-        arguments = (lengths, pool_rows, accept_length, *self._after_inputs)
+        if len(inputs) == 2:
+            inputs += (inputs[0],)  # for the accept lengths, which only extend reads
+        types = tuple([tensor.dtype for tensor in inputs])
         compiled_launch = self._compiled.get(types)
         self.torn = self.every_step
         if compiled_launch is not None:
-            compiled_launch(*arguments, *self._constants.values())
+            compiled_launch(*inputs, *self._after_inputs)
         else:
-            compiled = self._kernel[self._grid](*arguments, **self._constants, num_warps=self._num_warps)
+            compiled = self._kernel(*inputs, *self._after_inputs, num_warps=self._num_warps)
             if compiled is not None:  # None: interpreted
                 self._compiled[types] = compiled[self._grid]
         self.torn = NO_STEPS

@@ -1,7 +1,7 @@
 """The fused launch recorded once in a CUDA graph: a replay is one graph launch."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -37,17 +37,25 @@ class Graph(Fused):
         copied = {"graph": 1, "copy_": len(self._recorded)}
         self._report_copied = replace(self._report, paths=copied, inputs_copied=True)
 
-    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+    def replay(self, batch: ReplayBatch, used: Extent | None = None) -> ReplayReport:
         """One graph launch when the batch's tensors are the recorded ones; else they are copied in first."""
-        recorded = self.reads(batch)
-        if not recorded:
-            with torch.inference_mode():
-                for dst, src in zip(self._recorded, batch.read_in(self.captured.mode), strict=True):
-                    dst.copy_(src)
+        return self.replay_of(batch)(batch)
+
+    def replay_of(self, batch: ReplayBatch) -> Callable[[ReplayBatch], ReplayReport]:
+        return self._replay_recorded if self.reads(batch) else self._replay_copied
+
+    def _replay_recorded(self, batch: ReplayBatch) -> ReplayReport:
         self.torn = self.every_step
         self._graph.replay()
         self.torn = NO_STEPS
-        return self._report if recorded else self._report_copied
+        return self._report
+
+    def _replay_copied(self, batch: ReplayBatch) -> ReplayReport:
+        with torch.inference_mode():
+            for dst, src in zip(self._recorded, batch.read_in(self.captured.mode), strict=True):
+                dst.copy_(src)
+        self._replay_recorded(batch)
+        return self._report_copied
 
     def reads(self, batch: ReplayBatch) -> bool:
         return places(batch.read_in(self.captured.mode)) == self._recorded_places

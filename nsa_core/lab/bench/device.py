@@ -59,7 +59,8 @@ class Cuda:
         return None
 
     def _observe(self, calls: Sequence[Callable[[], object]], repeats: int) -> list[list[Operation]]:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        activities = [torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=activities, acc_events=True) as profiler:  # one cycle; or it warns
             for call in calls:
                 for _ in range(repeats):
                     torch.cuda._sleep(1)  # the separator; its event begins a run's list

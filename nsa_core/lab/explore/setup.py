@@ -49,7 +49,7 @@ class Setup:
         return max(self.width - self.config.length_growth(self.mode, self.steps - 1), 0)
 
     def backend(self, req_to_token: torch.Tensor) -> MultiStepBackend:
-        return MultiStepBackend(self.config, req_to_token, self.steps, strategy=self.strategy)
+        return MultiStepBackend(self.config, req_to_token, self.steps, strategy=self.strategy, validation="values")
 
 
 def interleaved_table(requests: int, width: int, page_size: int, device: str = "cpu") -> torch.Tensor:
