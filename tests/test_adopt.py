@@ -353,7 +353,7 @@ def test_a_real_page_table_too_narrow_for_its_page_table_is_named():
 @pytest.mark.parametrize("number", (0, 1, 3), ids=lambda n: f"{n}_objects")
 def test_any_other_number_of_objects_than_steps_is_refused(number):
     message = refusal_of([foreign(DECODE) for _ in range(number)], DECODE, ValueError)
-    assert message == f"held has {number} objects for {STEPS} steps; give one per step"
+    assert message == f"metadata has {number} objects for {STEPS} steps; give one per step"
 
 
 @pytest.mark.parametrize("strategy", [name for name in runnable_strategies() if name.startswith("shared")])
