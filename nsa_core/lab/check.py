@@ -11,6 +11,7 @@ from ..audit.report import table
 from ..config import NSAConfig, require_int
 from ..multistep import MultiStepBackend
 from ..strategies import StrategyInfo, strategies
+from .bench.device import device_named
 from .trace import TraceEngine, TraceStep, names
 
 _POISON = -7777
@@ -94,14 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-batch", type=int, default=8, metavar="BS", help="requests at once (default %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=device, metavar="NAME", help="cpu or cuda; default %(default)s")
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit status 1 when a cell differs, 2 when nothing was compared or a strategy asked for cannot run here."""
-    known = strategies(args.device)
+    known = strategies(device_named(args.device))
     unknown = set(args.strategy or ()) - set(known)
     if unknown:
         raise ValueError(f"no strategy named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -116,6 +116,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, trace: str, info: StrategyInfo) -> Result:
     width = _default_width(args.device, info) if args.width is None else args.width
+    require_int("width", width, 1)
     sms = 132 if torch.device(args.device).type == "cuda" else 12  # an interpreted kernel pays for every SM
     config = NSAConfig(max_context_len=width, flashmla_num_sm_parts=sms // 2, paged_mqa_num_sms=sms)
     sizes = {"steps": args.trace_steps, "num_steps": args.steps, "max_batch": args.max_batch}
