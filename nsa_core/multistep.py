@@ -326,6 +326,7 @@ def _key(bs: int, mode: ForwardMode) -> _Key:
     return bs, require_mode(mode).captured_as
 
 
+@torch.inference_mode()  # an engine may have made its buffers under it, and they are then written under it only
 def _write_constants(config: NSAConfig, captured: NSAMetadata, cap: int) -> None:
     """What a replay never writes again."""
     captured.cu_seqlens_k[:1].zero_()

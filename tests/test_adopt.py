@@ -388,6 +388,19 @@ def test_every_mode_can_be_adopted_side_by_side():
         replay_and_compare(backend, "copy", steps, mode)
 
 
+@pytest.mark.parametrize("replayed", (True, False), ids=("replayed_inside", "replayed_outside"))
+@pytest.mark.parametrize("adopted", (True, False), ids=("adopted_inside", "adopted_outside"))
+@each_strategy
+def test_buffers_made_under_inference_mode_are_refreshed_inside_and_outside_of_it(strategy, adopted, replayed):
+    with torch.inference_mode():
+        steps = foreign_steps(strategy, VERIFY)
+    with torch.inference_mode(adopted):
+        backend, batch = adopting(strategy, steps, VERIFY), FIRST.batch(VERIFY)
+    with torch.inference_mode(replayed):
+        backend.replay(batch, VERIFY)
+    assert all(step.cache_seqlens_int32.tolist() == [103, 20, 67] for step in steps)
+
+
 # Memory that serves twice.
 
 SHARING = nsa.NSAConfig(page_size=4, num_draft_tokens=2)

@@ -103,8 +103,9 @@ def test_an_error_before_any_operation_leaves_old_new_or_named_steps(mode, strat
 
 
 @pytest.mark.parametrize("strategy", [s for s in runnable_strategies() if "fused" in s or "graph" in s])
+@pytest.mark.parametrize("call", ("replay", "refresh"))
 @each_mode
-def test_a_launch_that_fails_may_have_torn_every_step(mode, strategy, monkeypatch):
+def test_a_launch_that_fails_may_have_torn_every_step(mode, call, strategy, monkeypatch):
     from nsa_core.kernels import refresh
 
     def fails(*_, **__):
@@ -112,10 +113,11 @@ def test_a_launch_that_fails_may_have_torn_every_step(mode, strategy, monkeypatc
 
     backend = backend_for(strategy, mode)
     backend.replay(BEFORE.batch(mode), mode)
-    launch = (torch.cuda.CUDAGraph, "replay") if "graph" in strategy else (type(refresh.refresh), "run")
+    by_graph = "graph" in strategy and call == "replay"
+    launch = (torch.cuda.CUDAGraph, "replay") if by_graph else (type(refresh.refresh), "run")
     with monkeypatch.context() as patch, pytest.raises(InjectedFault) as failure:
         patch.setattr(*launch, fails)
-        backend.replay(FAILING.batch(mode), mode)
+        getattr(backend, call)(FAILING.batch(mode), mode)
     assert backend.torn == (0, 1, 2)
     assert failure.value.__notes__[0].startswith(
         f"steps 0..2 of bs 2 in {mode.name} may be torn; replay again before"
