@@ -728,3 +728,35 @@ def test_a_strategy_that_cannot_run_raises_what_it_needs(bare_machine, strategy)
 @pytest.mark.parametrize("strategy", ("eager", "copy", "foreach", "shared"))
 def test_a_strategy_without_kernels_is_built_without_gpu_and_interpreter(bare_machine, strategy):
     assert bare_machine[strategy] == ["True", "built"]
+
+
+@pytest.mark.parametrize("version", ("2.1.0", "3.2.0", "3.2+git1f4c", "3.3.0", "3.10.1", "4.0"))
+def test_a_triton_whose_kernels_go_wrong_is_not_used(version, monkeypatch):
+    """Triton 3.2 compiles `refresh` to a wrong paged-MQA schedule."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    infos = [info for info in nsa.strategies(DEVICE).values() if info.needs_triton and "graph" not in info.name]
+    right = version in ("3.3.0", "3.10.1", "4.0")
+    for info in infos:
+        assert info.needs.startswith("Triton 3.3 or newer") and info.available is right
+        says = f"Triton {version} is installed, and its kernels go wrong before 3.3; pip install 'triton>=3.3'"
+        assert info.reason == (None if right else says)
+    if not right:
+        with pytest.raises(
+            RuntimeError, match=f"strategy 'fused' cannot run on {DEVICE}.*: Triton {re.escape(version)}"
+        ):
+            construct(strategy="fused")
+
+
+TOO_LATE = """
+import os, triton.language
+os.environ["TRITON_INTERPRET"] = "1"
+import nsa_core as nsa
+print(nsa.strategies("cpu")["fused"].reason)
+"""
+
+
+def test_an_interpreter_asked_for_too_late_is_told():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", TOO_LATE]
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed == "TRITON_INTERPRET=1 was set after triton was imported; set it before, or start Python with it\n"
