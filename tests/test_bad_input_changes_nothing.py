@@ -448,6 +448,7 @@ NO_MEMORY = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 @pytest.mark.parametrize(("make", "says"), list(NO_MEMORY.values()), ids=list(NO_MEMORY))
 @pytest.mark.parametrize("name", ("seq_lens", "req_pool_indices", "accept_length"))
 @pytest.mark.parametrize(("strategy", "validation"), (("copy", "values"), ("fused", "values"), ("fused", "shapes")))
