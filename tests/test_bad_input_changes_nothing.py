@@ -347,6 +347,7 @@ def test_a_batch_in_captured_memory_is_refused(strategy, name, field):
 def test_tensors_that_changed_since_the_last_replay_are_looked_at_again(strategy, validation):
     steps = captured(CONFIG, TABLE, STEPS, strategy, 2, *MODES, validation=validation)
     for change, error, says in (
+        (lambda batch: batch.seq_lens.resize_(1), KeyError, ("bs 1 in DECODE was not captured",)),
         (lambda batch: batch.req_pool_indices.resize_(1), ValueError, ("req_pool_indices has 1 entries",)),
         (lambda batch: setattr(batch.seq_lens, "data", i64(1, 2).float()), TypeError, ("seq_lens", "float32")),
         (lambda batch: batch.seq_lens.set_(i64(1, 2).view(1, 2)), ValueError, ("seq_lens", shape(1, 2))),

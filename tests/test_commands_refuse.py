@@ -34,8 +34,11 @@ HOSTILE = {
     },
     "bench": {
         "--case nope": "case 'nope' matches none of: record-4, ",
+        "--case=": "case '' matches none of: record-4, ",
         "--case": "argument --case: expected one argument",
         "--strategy nope": "strategy 'nope' is not known; choose from eager, ",
+        "--strategy fused": "strategy 'fused' cannot be timed on cpu: ",
+        "--device meta": "device must be cpu or cuda, got meta",
         "--device nope": "device type at start of device string: nope",
         "--budget 0": "--budget must be a finite number above 0, got 0",
         "--budget soon": "argument --budget: invalid float value: 'soon'",
