@@ -1,5 +1,7 @@
 """After an error inside a replay: which steps hold what, who says so, and does the next replay put it right?"""
 
+from dataclasses import replace
+
 import oracle
 import pytest
 import torch
@@ -115,9 +117,10 @@ def test_a_launch_that_fails_may_have_torn_every_step(mode, call, strategy, monk
     backend.replay(BEFORE.batch(mode), mode)
     by_graph = "graph" in strategy and call == "replay"
     launch = (torch.cuda.CUDAGraph, "replay") if by_graph else (type(refresh.refresh), "run")
+    batch = replace(FAILING, dtype=torch.int32).batch(mode)  # other dtypes than before: Triton itself is asked to run
     with monkeypatch.context() as patch, pytest.raises(InjectedFault) as failure:
         patch.setattr(*launch, fails)
-        getattr(backend, call)(FAILING.batch(mode), mode)
+        getattr(backend, call)(batch, mode)
     assert backend.torn == (0, 1, 2)
     assert failure.value.__notes__[0].startswith(
         f"steps 0..2 of bs 2 in {mode.name} may be torn; replay again before"
