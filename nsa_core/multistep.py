@@ -251,7 +251,7 @@ class MultiStepBackend:
         mirrored = batch.seq_lens_cpu is not None or batch.accept_length_cpu is not None
         if not (need_extent or read_values or mirrored) and self._knows(c, batch):
             return bound, None
-        c.require_in_place()  # 5 us for 4 steps, as much as a graph's whole replay: not done for known tensors
+        c.require_in_place()  # 4 us for 4 steps, as much as a graph's whole replay: not done for known tensors
         used = validate(
             c.config,
             c.req_to_token,
