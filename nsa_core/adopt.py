@@ -1,6 +1,6 @@
 """Taking over an engine's own captured buffers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -58,47 +58,47 @@ def require_separate(
     sets: Sequence[NSAMetadata],
     inputs: ReplayBatch | None = None,
 ) -> None:
-    """Refuse buffers of which a replay would overwrite one with another's values, or the memory it reads.
+    """Refuse memory of which a replay would overwrite one part with another's values, or what it reads.
 
     All fields of all steps, `req_to_token` and the recorded inputs are compared by the bytes they span. One buffer
     may serve a field in several steps, where the steps' values are equal, and two fields whose values always are.
     """
     first_step = {id(captured): step for step, captured in reversed(list(enumerate(sets)))}
-    buffers = [(name, step, t) for step in sorted(first_step.values()) for name, t in sets[step].tensors().items()]
-    read = {} if inputs is None else dict(zip(INPUTS, inputs.read_in(mode), strict=False))
-    for reader, tensor in {"req_to_token": req_to_token, **read}.items():
-        for name, step, buffer in buffers:
-            if overlap(tensor, buffer):
-                raise ValueError(f"{name} of step {step} shares memory with {reader}, which a replay only reads")
-    for at, later in sorted(_overlapping([tensor for _, _, tensor in buffers])):
-        one, other = buffers[at], buffers[later]
+    recorded = [] if inputs is None else zip(INPUTS, inputs.read_in(mode), strict=False)
+    read = [(name, None, tensor) for name, tensor in [("req_to_token", req_to_token), *recorded]]
+    written = [(name, step, t) for step in sorted(first_step.values()) for name, t in sets[step].tensors().items()]
+    for one, other in _overlapping([*read, *written]):
         if not _may_share(config, mode, one, other):
-            whose = "" if one[1] == other[1] else f" of step {one[1]}"
-            differ = f"; with step_offset {config.step_offset} steps differ" if config.step_offset and whose else ""
-            raise ValueError(
-                f"{other[0]} of step {other[1]} shares memory with {one[0]}{whose}{differ}; each needs its own cells"
-            )
+            differ = config.step_offset and one[1] not in (None, other[1])
+            why = f"with step_offset {config.step_offset} steps differ; " if differ else ""
+            raise ValueError(f"{_told(other)} shares memory with {_told(one)}; {why}each needs its own cells")
 
 
-_Buffer = tuple[str, int, torch.Tensor]  # field, step, tensor
+_Buffer = tuple[str, int | None, torch.Tensor]  # name, step of a captured field, tensor
 
 
-def _overlapping(tensors: Sequence[torch.Tensor]) -> Iterator[tuple[int, int]]:
-    """Places in `tensors` of pairs with a cell in common."""
-    spans = sorted((*byte_span(tensor), at) for at, tensor in enumerate(tensors))
+def _told(buffer: _Buffer) -> str:
+    name, step, _ = buffer
+    return name if step is None else f"{name} of step {step}"
+
+
+def _overlapping(buffers: Sequence[_Buffer]) -> list[tuple[_Buffer, _Buffer]]:
+    """Pairs with a cell in common, in the order given."""
+    spans, pairs = sorted((*byte_span(tensor), at) for at, (_, _, tensor) in enumerate(buffers)), []
     for nth, (_, end, at) in enumerate(spans):
         for begin, _, other in spans[nth + 1 :]:
             if begin >= end:
                 break
-            if overlap(tensors[at], tensors[other]):
-                yield min(at, other), max(at, other)
+            if overlap(buffers[at][2], buffers[other][2]):
+                pairs.append((min(at, other), max(at, other)))
+    return [(buffers[one], buffers[other]) for one, other in sorted(pairs)]
 
 
 def _may_share(config: NSAConfig, mode: ForwardMode, one: _Buffer, other: _Buffer) -> bool:
     (name, step, a), (other_name, other_step, b) = one, other
     if name in CONSTANTS and other_name in CONSTANTS:
         return True
-    if a.data_ptr() != b.data_ptr() or a.stride() != b.stride():
+    if None in (step, other_step) or a.data_ptr() != b.data_ptr() or a.stride() != b.stride():
         return False
     same_table = {"page_table_1", "real_page_table"} if config.page_size == 1 else {"page_table_1"}
     tables_only = {name, other_name} <= same_table or name == other_name == "real_page_table"

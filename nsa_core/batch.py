@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .config import ForwardMode, NSAConfig
+from .config import ForwardMode, NSAConfig, require_int
 
 _INTS = (torch.int32, torch.int64)
 _CPU = torch.device("cpu")
@@ -49,10 +49,8 @@ class ReplayBatch:
         for name in _PADDING:
             if getattr(self, name) is not None:
                 _check_tensor(name, getattr(self, name), None, None)
-        extra = bs - self.bs
-        if extra < 0:
-            raise ValueError(f"bs must be at least the batch's own {self.bs} to pad to, got {bs}")
-        return ReplayBatch(*(_pad(getattr(self, name), extra, fill) for name, fill in _PADDING.items()))
+        require_int("bs", bs, self.bs)
+        return ReplayBatch(*(_pad(getattr(self, name), bs - self.bs, fill) for name, fill in _PADDING.items()))
 
 
 INPUTS = ("seq_lens", "req_pool_indices", "accept_length")  # in the order of `ReplayBatch.read_in`
@@ -92,10 +90,12 @@ def require_req_to_token(req_to_token: object) -> None:
 
 
 def require_memory(name: str, tensor: torch.Tensor) -> None:
-    """Raise ValueError for a tensor whose cells have no address: fake, meta, sparse or of another such kind."""
+    """Raise ValueError for a tensor whose cells have no address: fake, meta, sparse, freed and the like."""
     if tensor.layout is not torch.strided or tensor.is_meta or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
         kind = f"a {type(tensor).__name__} on {tensor.device} with layout {tensor.layout}"
         raise ValueError(f"{name} is {kind}; a replay reads and writes by address, so give a plain dense tensor")
+    if tensor.numel() and tensor.data_ptr() == 0:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}, but its storage has been freed")
 
 
 def validate(

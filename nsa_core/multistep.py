@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from .adopt import adopt_metadata, require_separate
-from .batch import INPUTS, Extent, Place, ReplayBatch, places, require_req_to_token, validate
+from .batch import INPUTS, Extent, Place, ReplayBatch, check_tensors, places, require_req_to_token, validate
 from .config import ForwardMode, NSAConfig, require_int, require_mode
 from .metadata import Memory, NSAMetadata, memory
 from .schedules import schedule_flashmla
@@ -28,8 +28,9 @@ class MultiStepBackend:
     num_steps: N >= 1 draft steps.
     strategy: a name from `nsa_core.strategies()`. One that cannot run here raises RuntimeError; nothing falls back.
     validation: "auto" reads tensor values where that is free, on the CPU. "values" reads them on a GPU too and so
-        synchronises at every replay. "shapes" never reads them. Types, dtypes, shapes, devices and host mirrors are
-        checked at every level.
+        synchronises at every replay. "shapes" never reads them: a pool row that is not there, a wrong mirror or
+        lengths that sum to 2**31 are then the engine's to avoid. Types, dtypes, shapes, devices and host mirrors
+        are checked at every level.
 
     Captured addresses never change. A refused batch leaves every buffer of every step as it was. An error after the
     first write carries a note that names the steps it left behind, see `torn`; the next replay of that mode and batch
@@ -91,13 +92,15 @@ class MultiStepBackend:
         return self._in_turn(self._capture, _key(bs, mode), inputs)
 
     def _capture(self, key: _Key, inputs: ReplayBatch | None) -> list[NSAMetadata]:
+        if inputs is not None:
+            self._check_recordable(*key, inputs)
         if key not in self._bound:
             sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
             self._bind(key, sets, inputs)
         elif inputs is not None and not self._bound[key].reads(inputs):
             raise ValueError(f"inputs: bs {key[0]} in {key[1].name} is captured already and reads other tensors")
         self._current = self._bound[key]
-        return self._current.captured.sets
+        return self.sets(*key)
 
     def adopt(self, bs: int, mode: ForwardMode, metadata: Sequence[object]) -> list[NSAMetadata]:
         """Refresh an engine's own buffers, one object per step, instead of allocated ones.
@@ -118,7 +121,7 @@ class MultiStepBackend:
         sets = [adopt_metadata(self.config, self.req_to_token, *key, source) for source in metadata]
         self._bind(key, sets, None)
         self._current = self._bound[key]
-        return sets
+        return self.sets(*key)
 
     def replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
         """Bring every field of every step up to date for `batch`, whose size must be a captured one.
@@ -209,10 +212,10 @@ class MultiStepBackend:
 
     def check_inputs(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """Raise ValueError unless `batch` holds the tensors a recorded `refresh` of its size reads."""
-        self._find(batch, mode)
-        recorded = self._recorded.get(_key(batch.bs, mode))
+        bound, recorded = self._find(batch, mode), self._recorded.get(_key(batch.bs, mode))
         if recorded is None:
             return
+        check_tensors(batch, self.req_to_token.device, bound.captured.mode.is_draft_extend())
         for name, then, now in zip(INPUTS, recorded[0], places(batch.read_in(mode)), strict=False):
             if then != now:
                 raise ValueError(
@@ -238,7 +241,7 @@ class MultiStepBackend:
 
     def sets(self, bs: int, mode: ForwardMode) -> list[NSAMetadata]:
         """The captured sets of a mode and batch size, step 0's to step N-1's."""
-        return self._of(_key(bs, mode)).captured.sets
+        return list(self._of(_key(bs, mode)).captured.sets)
 
     def __getitem__(self, step: int) -> NSAMetadata:
         """Step `step`'s set, of the mode and batch size captured, adopted or replayed last."""
@@ -275,6 +278,7 @@ class MultiStepBackend:
         """The strategy that serves this batch, and the batch's extent where the strategy has to know it."""
         bound = self._find(batch, mode)
         c = bound.captured
+        c.require_in_place()
         used = validate(
             c.config,
             c.req_to_token,
@@ -300,13 +304,11 @@ class MultiStepBackend:
             return None
         try:
             return self._known.get((mode, places(batch.read_in(mode))))
-        except (AttributeError, TypeError):  # no tensors, or no mode: `validate` says so
+        except (AttributeError, RuntimeError, TypeError):  # no mode, no tensors, or without memory: `validate` says so
             return None
 
     def _bind(self, key: _Key, sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key
-        if inputs is not None:
-            self._check_recordable(bs, mode, inputs)
         require_separate(self.config, self.req_to_token, mode, sets, inputs)
         bound = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets, inputs))  # may refuse
         for captured in {id(s): s for s in sets}.values():
@@ -342,6 +344,7 @@ def _key(bs: int, mode: ForwardMode) -> _Key:
     return bs, require_mode(mode).captured_as
 
 
+@torch.inference_mode()  # an engine may have made its buffers under it, and they are then written under it only
 def _write_constants(config: NSAConfig, captured: NSAMetadata, cap: int) -> None:
     """What a replay never writes again."""
     captured.cu_seqlens_k[:1].zero_()

@@ -60,7 +60,10 @@ def compute(
     A page table depends on its step only through its width, so every step takes that of the longest, `used.columns`.
     """
     requests, pool_rows = _rows(config, batch, mode, used.rows)
-    page_table_1 = req_to_token[:, : used.columns].index_select(0, pool_rows)
+    try:
+        page_table_1 = req_to_token[:, : used.columns].index_select(0, pool_rows)
+    except IndexError as error:  # on the CPU, which looks by itself where `validate` was told not to
+        raise ValueError(f"req_pool_indices has a row that is not in 0..{req_to_token.shape[0] - 1}") from error
     tables = (page_table_1, transform_page_table(page_table_1, config.page_size))
     distinct = steps if config.step_offset else steps[:1]
     return [_compute_step(config, batch, mode, requests, tables, step) for step in distinct]

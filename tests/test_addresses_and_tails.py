@@ -268,3 +268,18 @@ def test_a_padded_batch_replays_into_the_larger_set(mode, strategy):
     for step in backend.sets(5, mode):
         oracle.assert_live_cells(oracle.snapshot(step), wanted, live)
         assert step.cache_seqlens_int32[2:].tolist() == wanted["cache_seqlens_int32"][2:].tolist()
+
+
+@pytest.mark.parametrize("captured_inside", (True, False), ids=("captured_inside", "captured_outside"))
+@each_strategy
+@each_mode
+def test_what_inference_mode_captured_is_replayed_outside_of_it_and_the_reverse(mode, strategy, captured_inside):
+    case = CASES["eleven requests, a prime"]
+    with torch.inference_mode(captured_inside):
+        backend = case.backend(strategy, mode)
+        batches = [requests.batch(mode) for requests in case.replays]
+    for batch in batches:
+        with torch.inference_mode(not captured_inside):
+            backend.replay(batch, mode)
+        wanted = (batch.seq_lens + case.config.length_growth(mode, 0)).tolist()
+        assert all(step.cache_seqlens_int32.tolist() == wanted for step in backend)

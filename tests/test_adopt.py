@@ -22,6 +22,7 @@ from batches import (
 from device import DEVICE
 
 import nsa_core as nsa
+from nsa_core.adopt import require_separate
 
 WIDTH, POOL, BS, STEPS, PAGE = 130, 6, 3, 2, 16
 CONFIG = nsa.NSAConfig(page_size=PAGE, index_topk=48, num_draft_tokens=3)
@@ -387,38 +388,193 @@ def test_every_mode_can_be_adopted_side_by_side():
         replay_and_compare(backend, "copy", steps, mode)
 
 
-def adopted_with(mode, config, alias):
-    """Adopt a foreign set in which `alias` is the same buffer as another field."""
-    table = token_table(3, 64, config.page_size)
-    held = nsa.MultiStepBackend(config, table, 1).capture(2, mode)[0]
-    taken = vars(held) | {alias[0]: alias[1](vars(held), table)}
-    backend = nsa.MultiStepBackend(config, table, 1)
-    return backend.adopt(2, mode, [SimpleNamespace(**taken)])
+@pytest.mark.parametrize("replayed", (True, False), ids=("replayed_inside", "replayed_outside"))
+@pytest.mark.parametrize("adopted", (True, False), ids=("adopted_inside", "adopted_outside"))
+@each_strategy
+def test_buffers_made_under_inference_mode_are_refreshed_inside_and_outside_of_it(strategy, adopted, replayed):
+    with torch.inference_mode():
+        steps = foreign_steps(strategy, VERIFY)
+    with torch.inference_mode(adopted):
+        backend, batch = adopting(strategy, steps, VERIFY), FIRST.batch(VERIFY)
+    with torch.inference_mode(replayed):
+        backend.replay(batch, VERIFY)
+    assert all(step.cache_seqlens_int32.tolist() == [103, 20, 67] for step in steps)
 
 
-ALIASED = {"nsa_seqlens_expanded": "nsa_cache_seqlens_int32", "real_page_table": "page_table_1"}
+# Memory that serves twice.
+
+SHARING = nsa.NSAConfig(page_size=4, num_draft_tokens=2)
 
 
-@pytest.mark.parametrize(("field", "other"), ALIASED.items())
-def test_a_buffer_that_serves_two_fields_is_refused(field, other):
-    with pytest.raises(ValueError, match="of step 0 shares memory with"):
-        adopted_with(VERIFY, nsa.NSAConfig(page_size=4, num_draft_tokens=2), (field, lambda held, _: held[other]))
+def fields_of(mode, config=SHARING, table=None):
+    """A step's fields by name, captured on the side: nothing in them is shared that may not be."""
+    table = token_table(3, 64, config.page_size) if table is None else table
+    return dict(vars(nsa.MultiStepBackend(config, table, 1).capture(2, mode)[0]))
 
 
-def test_a_table_inside_req_to_token_is_refused():
-    config = nsa.NSAConfig(page_size=4)
-    with pytest.raises(ValueError, match="page_table_1 of step 0 shares memory with req_to_token"):
-        adopted_with(DECODE, config, ("page_table_1", lambda _, table: table[:2]))
+def adopt_fields(mode, *steps, config=SHARING, table=None):
+    table = token_table(3, 64, config.page_size) if table is None else table
+    backend = nsa.MultiStepBackend(config, table, len(steps))
+    return backend.adopt(2, mode, [SimpleNamespace(**fields) for fields in steps])
+
+
+def int32(*shape):
+    return torch.zeros(shape, dtype=torch.int32, device=DEVICE)
+
+
+def one_vector_into_the_next(step, _):
+    arena = int32(9)
+    return step | {"nsa_seqlens_expanded": arena[:4], "nsa_cache_seqlens_int32": arena[3:7]}
+
+
+def a_vector_in_the_last_row_of_a_table(step, _):
+    return step | {"cu_seqlens_k": step["page_table_1"][-1, -3:]}
+
+
+def two_fields_in_one_buffer(step, _):
+    return step | {"nsa_seqlens_expanded": step["nsa_cache_seqlens_int32"]}
+
+
+def two_tables_in_one_buffer(step, _):
+    return step | {"real_page_table": step["page_table_1"]}
+
+
+def a_field_of_the_step_before(step, before):
+    return step | {"nsa_cache_seqlens_int32": before["nsa_seqlens_expanded"]}
+
+
+def tables_one_row_apart(step, before):
+    rows = int32(5, 64)
+    before["page_table_1"] = rows[:4]
+    return step | {"page_table_1": rows[1:]}
+
+
+def tables_one_column_apart(step, before):
+    columns = int32(4, 65)
+    before["page_table_1"] = columns[:, :-1]
+    return step | {"page_table_1": columns[:, 1:]}
+
+
+OVERLAPS = {
+    one_vector_into_the_next: "nsa_cache_seqlens_int32 of step 1 shares memory with nsa_seqlens_expanded of step 1",
+    a_vector_in_the_last_row_of_a_table: "page_table_1 of step 1 shares memory with cu_seqlens_k of step 1",
+    two_fields_in_one_buffer: "nsa_cache_seqlens_int32 of step 1 shares memory with nsa_seqlens_expanded of step 1",
+    two_tables_in_one_buffer: "real_page_table of step 1 shares memory with page_table_1 of step 1",
+    a_field_of_the_step_before: "nsa_cache_seqlens_int32 of step 1 shares memory with nsa_seqlens_expanded of step 0",
+    tables_one_row_apart: "page_table_1 of step 1 shares memory with page_table_1 of step 0",
+    tables_one_column_apart: "page_table_1 of step 1 shares memory with page_table_1 of step 0",
+}
+
+
+@pytest.mark.parametrize(("share", "says"), OVERLAPS.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_cells_that_serve_twice_are_refused(share, says):
+    before, last = fields_of(VERIFY), fields_of(VERIFY)
+    last = share(last, before)
+    with pytest.raises(ValueError, match=f"^{says}; each needs its own cells"):
+        adopt_fields(VERIFY, before, last)
+
+
+def test_tables_side_by_side_share_no_cell():
+    before, last, both = fields_of(VERIFY), fields_of(VERIFY), int32(4, 128)
+    before["page_table_1"], last["page_table_1"] = both[:, :64], both[:, 64:]
+    assert len(adopt_fields(VERIFY, before, last)) == 2
+
+
+def test_arrays_over_one_memory_are_seen_as_one():
+    """Each numpy array gives a storage of its own, so storages cannot be compared."""
+    table, cells = token_table(3, 64, 4).cpu(), np.zeros(9, dtype=np.int32)
+    step = fields_of(VERIFY, table=table)
+    step |= {"nsa_seqlens_expanded": torch.from_numpy(cells[:4]), "nsa_cu_seqlens_k": torch.from_numpy(cells[3:8])}
+    with pytest.raises(
+        ValueError, match="nsa_cu_seqlens_k of step 0 shares memory with nsa_seqlens_expanded of step 0"
+    ):
+        adopt_fields(VERIFY, step, table=table)
+
+
+@pytest.mark.parametrize("through", ("a view", "numpy"))
+def test_cells_of_req_to_token_are_refused(through):
+    table = token_table(3, 64, 4).cpu()
+    view = table[1:] if through == "a view" else torch.from_numpy(table.numpy()[1:])
+    with pytest.raises(ValueError, match="page_table_1 of step 0 shares memory with req_to_token; each needs"):
+        adopt_fields(DECODE, fields_of(DECODE, table=table) | {"page_table_1": view}, table=table)
+
+
+WITH_OFFSET = nsa.NSAConfig(page_size=4, num_draft_tokens=2, step_offset=1, paged_mqa_num_sms=3)
+
+
+@pytest.mark.parametrize(
+    "field", [f for f in oracle.FIELDS if f not in oracle.CONSTANT] + ["paged_mqa_schedule_metadata"]
+)
+def test_with_a_step_offset_steps_may_share_tables_only(field):
+    steps = [fields_of(VERIFY, WITH_OFFSET) for _ in range(3)]
+    steps[2][field] = steps[0][field]
+    if "page_table" in field:
+        assert len(adopt_fields(VERIFY, *steps, config=WITH_OFFSET)) == 3
+        return
+    says = f"{field} of step 2 shares memory with {field} of step 0; with step_offset 1 steps differ"
+    with pytest.raises(ValueError, match=says):
+        adopt_fields(VERIFY, *steps, config=WITH_OFFSET)
 
 
 def test_one_object_for_steps_whose_lengths_differ_is_refused():
-    config, table = nsa.NSAConfig(page_size=4, step_offset=1), token_table(3, 64, 4)
-    held = nsa.MultiStepBackend(config, table, 1).capture(2, DECODE)
+    one = fields_of(DECODE, WITH_OFFSET)
     with pytest.raises(ValueError, match="of step 1 shares memory with .* of step 0; with step_offset 1"):
-        nsa.MultiStepBackend(config, table, 3).adopt(2, DECODE, held * 3)
+        adopt_fields(DECODE, one, one, config=WITH_OFFSET)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    (
+        (lambda table, lengths: (table.view(-1)[3:5], lengths), "seq_lens shares memory with req_to_token"),
+        (lambda table, lengths: (lengths, lengths), "req_pool_indices shares memory with seq_lens"),
+    ),
+    ids=("req_to_token", "each other"),
+)
+def test_inputs_that_a_strategy_would_write_into_are_memory_of_their_own(inputs, says):
+    """`graph` copies a batch into its recorded inputs; what else lies there would change with them."""
+    table = token_table(3, 64, 4)
+    sets = nsa.MultiStepBackend(SHARING, table, 1).capture(2, DECODE)
+    with pytest.raises(ValueError, match=says):
+        require_separate(SHARING, table, DECODE, sets, nsa.ReplayBatch(*inputs(table, int32(2))))
+
+
+# Schedules.
+
+SCHEDULED = nsa.NSAConfig(page_size=4, num_draft_tokens=2, flashmla_num_sm_parts=5, paged_mqa_num_sms=3)
+
+
+def with_parts(rows, columns):
+    step = fields_of(VERIFY, SCHEDULED)
+    parts = torch.full((rows, columns), oracle.POISON, dtype=torch.int32, device=DEVICE)
+    return step | {"flashmla_metadata": nsa.NSAFlashMLAMetadata(parts, step["flashmla_metadata"].num_splits)}, parts
+
+
+def test_of_parts_for_more_sms_the_first_are_taken():
+    step, parts = with_parts(7, 8)
+    (adopted,) = adopt_fields(VERIFY, step, config=SCHEDULED)
+    assert adopted.flashmla_metadata.flashmla_metadata.shape == (5, 8)
+    wanted = nsa.schedule_flashmla(int32(4), 5, SCHEDULED.index_topk).flashmla_metadata
+    assert torch.equal(parts[:5], wanted) and (parts[5:] == oracle.POISON).all()
+
+
+@pytest.mark.parametrize(("rows", "columns"), ((5, 9), (5, 7), (4, 8)), ids=str)
+def test_parts_of_another_shape_are_refused_before_anything_is_written(rows, columns):
+    step, parts = with_parts(rows, columns)
+    step["cu_seqlens_k"].fill_(oracle.POISON)
+    with pytest.raises(ValueError, match=rf"^flashmla_metadata.flashmla_metadata has shape \[{rows}, {columns}\]"):
+        adopt_fields(VERIFY, step, config=SCHEDULED)
+    assert (parts == oracle.POISON).all() and (step["cu_seqlens_k"] == oracle.POISON).all()
 
 
 def test_a_schedule_with_gaps_is_refused():
-    config = nsa.NSAConfig(page_size=4, paged_mqa_num_sms=3)
+    schedule = int32(4, 3)[:, :2]
     with pytest.raises(ValueError, match=r"paged_mqa_schedule_metadata has shape \[4, 2\] and strides \(3, 1\)"):
-        adopted_with(DECODE, config, ("paged_mqa_schedule_metadata", lambda _, table: table.new_zeros(4, 3)[:, :2]))
+        adopt_fields(
+            VERIFY, fields_of(VERIFY, SCHEDULED) | {"paged_mqa_schedule_metadata": schedule}, config=SCHEDULED
+        )
+
+
+@pytest.mark.parametrize("metadata", (None, 7, {}, (step for step in ())), ids=lambda m: type(m).__name__)
+def test_what_is_no_list_of_objects_is_refused_by_name(metadata):
+    with pytest.raises(TypeError, match=f"^metadata must be a list of {STEPS} objects, one per step, got "):
+        backend_of().adopt(BS, DECODE, metadata)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import oracle
@@ -23,8 +24,11 @@ from batches import (
     token_table,
 )
 from device import DEVICE
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import nsa_core as nsa
+from nsa_core.batch import validate
+from nsa_core.schedules import schedule_paged_mqa
 
 ROOT = Path(__file__).parents[1]
 POOL, WIDTH, DRAFTED, STEPS = 5, 40, 3, 2
@@ -321,6 +325,190 @@ def test_a_mirror_gone_bad_since_the_last_replay_is_refused(strategy, validation
     refused(backend, ValueError, ("seq_lens_cpu", number(WIDTH + 1)), lambda: backend.replay(batch, DECODE))
 
 
+# Memory and tensors that are not the engine's to lend or to change.
+
+
+@pytest.mark.parametrize("field", ("cache_seqlens_int32", "nsa_seqlens_expanded", "page_table_1", "req_to_token"))
+@pytest.mark.parametrize("name", ("seq_lens", "req_pool_indices"))
+@each_strategy
+def test_a_batch_in_captured_memory_is_refused(strategy, name, field):
+    """Target verify would add its drafts to the lengths it reads, again in every replay."""
+    steps = captured(CONFIG, TABLE.clone(), STEPS, strategy, 2, *MODES, validation="values")
+    buffers = {**vars(steps.sets(2, VERIFY)[0]), "req_to_token": steps.req_to_token}
+    taken = buffers[field].view(-1)[:2].fill_(1)
+    whose = field if field == "req_to_token" else f"{field} of step 0"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"{name} shares memory with {whose}, which a captured graph reads"):
+            replay(steps, VERIFY, {name: taken})
+
+
+@pytest.mark.parametrize("validation", ("values", "shapes"))
+@pytest.mark.parametrize("strategy", ("copy", "fused"))
+def test_tensors_that_changed_since_the_last_replay_are_looked_at_again(strategy, validation):
+    steps = captured(CONFIG, TABLE, STEPS, strategy, 2, *MODES, validation=validation)
+    for change, error, says in (
+        (lambda batch: batch.seq_lens.resize_(1), KeyError, ("bs 1 in DECODE was not captured",)),
+        (lambda batch: batch.req_pool_indices.resize_(1), ValueError, ("req_pool_indices has 1 entries",)),
+        (lambda batch: setattr(batch.seq_lens, "data", i64(1, 2).float()), TypeError, ("seq_lens", "float32")),
+        (lambda batch: batch.seq_lens.set_(i64(1, 2).view(1, 2)), ValueError, ("seq_lens", shape(1, 2))),
+        (lambda batch: object.__setattr__(batch, "seq_lens", [1, 2]), TypeError, ("seq_lens", shape(1, 2))),
+        (lambda batch: object.__setattr__(batch, "req_pool_indices", None), TypeError, ("req_pool_indices", "None")),
+    ):
+        batch = nsa.ReplayBatch(**good(DECODE))
+        steps.replay(batch, DECODE)
+        change(batch)
+        refused(steps, error, says, lambda batch=batch: steps.replay(batch, DECODE))
+
+
+@pytest.mark.parametrize("strategy", ("copy", "fused"))
+def test_a_tensor_that_moved_since_the_last_replay_is_read_where_it_is(strategy):
+    steps, batch = (
+        captured(CONFIG, TABLE, STEPS, strategy, 2, *MODES, validation="shapes"),
+        nsa.ReplayBatch(**good(DECODE)),
+    )
+    steps.replay(batch, DECODE)
+    batch.seq_lens.data = i64(7, 9)
+    steps.replay(batch, DECODE)
+    object.__setattr__(batch, "req_pool_indices", i64(4, 2))
+    steps.replay(batch, DECODE)
+    assert steps[1].cache_seqlens_int32.tolist() == [7, 9]
+    assert torch.equal(steps[1].page_table_1[0, :7], TABLE[4, :7])
+
+
+def strided():
+    return i64(7, -1, 9, -1)[::2]
+
+
+def test_a_tensor_that_became_strided_is_read_by_its_stride_or_refused():
+    for strategy in ("copy", "fused"):
+        steps, batch = (
+            captured(CONFIG, TABLE, STEPS, strategy, 2, *MODES, validation="shapes"),
+            nsa.ReplayBatch(**good(DECODE)),
+        )
+        steps.replay(batch, DECODE)
+        batch.seq_lens.data = strided()
+        if strategy == "copy":
+            steps.replay(batch, DECODE)
+            assert steps[1].cache_seqlens_int32.tolist() == [7, 9]
+            continue
+        for call in (steps.replay, steps.refresh):
+            refused(steps, ValueError, ("seq_lens has stride 2",), lambda call=call, batch=batch: call(batch, DECODE))
+
+
+@pytest.mark.parametrize("name", ("config", "req_to_token", "strategy", "num_steps"))
+def test_what_a_backend_was_built_from_is_read_only(name):
+    steps = construct()
+    with pytest.raises(AttributeError):
+        setattr(steps, name, getattr(steps, name))
+
+
+def test_captured_fields_are_read_only_and_the_list_of_sets_is_the_callers():
+    steps = captured(CONFIG, TABLE, STEPS, "copy", 2, DECODE)
+    with pytest.raises(AttributeError):
+        steps[0].page_table_1 = steps[1].page_table_1
+    for sets in (steps.sets(2, DECODE), steps.capture(2, DECODE)):
+        sets.clear()
+    assert len(steps.sets(2, DECODE)) == STEPS
+
+
+MOVES = {
+    "resized": lambda tensor: tensor.resize_(1),
+    "set": lambda tensor: tensor.set_(torch.zeros_like(tensor)),
+    "rebound": lambda tensor: setattr(tensor, "data", torch.zeros_like(tensor)),
+}
+
+
+@pytest.mark.parametrize("move", list(MOVES.values()), ids=list(MOVES))
+@pytest.mark.parametrize("field", ("cu_seqlens_k", "page_table_1", "cu_seqlens_q", "req_to_token"))
+@each_strategy
+def test_a_captured_tensor_that_is_elsewhere_is_refused_by_name(strategy, field, move):
+    steps = captured(CONFIG, TABLE.clone(), STEPS, strategy, 2, *MODES, validation="values")
+    where = "req_to_token" if field == "req_to_token" else f"{field} of step 0"
+    move(steps.req_to_token if field == "req_to_token" else getattr(steps.sets(2, VERIFY)[0], field))
+    rest = [t for s in steps.sets(2, VERIFY) for t in s.tensors().values()]
+    before = [t.clone() for t in rest]
+    with pytest.raises(ValueError, match=rf"^{where} is \[.*\] at 0x.*, but was captured as \[.*\] at 0x"):
+        replay(steps, VERIFY, {})
+    assert all(map(torch.equal, rest, before))
+
+
+def fake(*shape, dtype=torch.int64):
+    with FakeTensorMode():
+        return torch.zeros(shape, dtype=dtype, device=DEVICE)
+
+
+def freed(tensor):
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+NO_MEMORY = {
+    "fake": (lambda: fake(2), r"is a FakeTensor on"),
+    "sparse": (lambda: i64(1, 2).to_sparse(), "is a Tensor on .* with layout torch.sparse_coo"),
+    "freed": (lambda: freed(i64(1, 2)), r"has shape \[2\], but its storage has been freed"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.parametrize(("make", "says"), list(NO_MEMORY.values()), ids=list(NO_MEMORY))
+@pytest.mark.parametrize("name", ("seq_lens", "req_pool_indices", "accept_length"))
+@pytest.mark.parametrize(("strategy", "validation"), (("copy", "values"), ("fused", "values"), ("fused", "shapes")))
+def test_a_tensor_without_memory_is_refused_by_name(strategy, validation, name, make, says):
+    steps = captured(CONFIG, TABLE, STEPS, strategy, 2, *MODES, validation=validation)
+    refused(steps, ValueError, (f"^{name} {says}",), lambda: replay(steps, EXTEND, {name: make()}))
+
+
+def test_a_token_table_or_a_captured_field_without_memory_is_refused_by_name():
+    for table in (fake(POOL, WIDTH, dtype=torch.int32), freed(TABLE.clone())):
+        with pytest.raises(
+            ValueError, match="^req_to_token (is a FakeTensor|has shape .* its storage has been freed)"
+        ):
+            construct(req_to_token=table)
+    fields = vars(captured(CONFIG, TABLE, 1, "copy", 2, DECODE)[0])
+    for tensor in (fake(3, dtype=torch.int32), freed(i32(0, 0, 0))):
+        with pytest.raises(
+            ValueError, match="^cu_seqlens_k (is a FakeTensor|has shape .* its storage has been freed)"
+        ):
+            construct(num_steps=1).adopt(2, DECODE, [SimpleNamespace(**fields | {"cu_seqlens_k": tensor})])
+
+
+MOST = 2**31 - 1
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
+def test_lengths_whose_sum_wraps_are_refused_where_they_are_read(mode):
+    growth, table = DRAFTED * (mode is VERIFY), TABLE.cpu()
+    for over in (0, 1):
+        lengths = torch.tensor([2**30 - 1, 2**30 - 2 * growth + over])
+        batch = nsa.ReplayBatch(**on_the_cpu(good(mode) | {"seq_lens": lengths}))
+
+        def read(batch=batch):
+            return validate(CONFIG, table, batch, mode, width=MOST, read_values=True)
+
+        if not over:
+            assert read().columns == max(lengths.tolist()) + growth
+            continue
+        with pytest.raises(ValueError, match=f"seq_lens sums to {2**31} tokens, above {MOST}: cu_seqlens_k is int32"):
+            read()
+
+
+def test_a_million_tokens_in_each_of_2048_requests_are_refused():
+    table = torch.zeros(1, 2**20, dtype=torch.int32)
+    batch = nsa.ReplayBatch(torch.full((2048,), 2**20), torch.zeros(2048, dtype=torch.int64))
+    with pytest.raises(ValueError, match=f"seq_lens sums to {2**31} tokens"):
+        nsa.precompute(CONFIG, table, batch, DECODE)
+
+
+@pytest.mark.parametrize("row", (-1, POOL))
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
+@pytest.mark.parametrize("strategy", HOST_ONLY)
+def test_a_pool_row_that_nobody_read_is_still_named_on_the_cpu(strategy, mode, row):
+    steps = captured(CONFIG, TABLE.cpu(), STEPS, strategy, 2, *MODES, validation="shapes")
+    batch = nsa.ReplayBatch(**on_the_cpu(good(mode) | dict(req_pool_indices=i64(1, row))))
+    says = (f"req_pool_indices has a row that is not in 0..{POOL - 1}",)
+    refused(steps, ValueError, says, lambda: steps.replay(batch, mode))
+
+
 # Before anything is captured.
 
 
@@ -362,11 +550,15 @@ SETTINGS = {
     "num_draft_tokens": (0, -4),
     "max_context_len": (0, -1),
     "flashmla_num_sm_parts": (0, -1),
+    "paged_mqa_num_sms": (0, -1),
     "step_offset": (-1,),
 }
+TOO_MANY = 2**31
 
 
-@pytest.mark.parametrize("name, value", [(name, value) for name, values in SETTINGS.items() for value in values])
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in SETTINGS.items() for value in (*values, TOO_MANY)]
+)
 def test_config_refuses(name, value):
     with pytest.raises(ValueError, match=name) as refusal:
         nsa.NSAConfig(**{name: value})
@@ -414,6 +606,93 @@ def test_padding_to_fewer_requests_is_refused():
     assert re.search(number(2), str(refusal.value)), refusal.value
 
 
+# The edge of the API.
+
+
+def built(batch_size=2):
+    return captured(CONFIG, TABLE, STEPS, "copy", batch_size, DECODE)
+
+
+def decode(**change):
+    return nsa.ReplayBatch(**good(DECODE) | change)
+
+
+EDGES = {
+    "a step past the last": (IndexError, lambda: built()[99], "step 99 is not there; the captured steps are 0..1"),
+    "a step before the first": (IndexError, lambda: built()[-3], "step -3 is not there; the captured steps are 0..1"),
+    "a step by its name": (TypeError, lambda: built()["a"], "step must be an int, got 'a'"),
+    "a step that is a bool": (TypeError, lambda: built()[True], "step must be an int, got True"),
+    "several steps": (TypeError, lambda: built()[:1], r"step must be an int, got slice\("),
+    "half a step": (
+        TypeError,
+        lambda: nsa.precompute(CONFIG, TABLE, decode(), DECODE, step=1.5),
+        "step must be an int, got 1.5",
+    ),
+    "a step before 0": (
+        ValueError,
+        lambda: nsa.precompute(CONFIG, TABLE, decode(), DECODE, step=-1),
+        "step must be at least 0, got -1",
+    ),
+    "half a page": (TypeError, lambda: nsa.transform_page_table(TABLE, 2.5), "page_size must be an int, got 2.5"),
+    "half a part": (
+        TypeError,
+        lambda: nsa.schedule_flashmla(i32(1), num_sm_parts=2.5),
+        "num_sm_parts must be an int, got 2.5",
+    ),
+    "half a token": (TypeError, lambda: nsa.schedule_flashmla(i32(1), 2, topk=2.5), "topk must be an int, got 2.5"),
+    "half an SM": (TypeError, lambda: schedule_paged_mqa(i32(1), 2.5), "num_sms must be an int, got 2.5"),
+    "an SM that is a bool": (TypeError, lambda: schedule_paged_mqa(i32(1), True), "num_sms must be an int, got True"),
+    "a list of strategies": (
+        ValueError,
+        lambda: construct(strategy=["copy"]),
+        r"strategy \['copy'\] is not known; choose one of eager, copy,",
+    ),
+    "padding of a list": (
+        TypeError,
+        lambda: decode(seq_lens=[1, 2]).padded(4),
+        r"seq_lens must be a tensor, got \[1, 2\]",
+    ),
+    "padding to half a request": (TypeError, lambda: decode().padded(2.5), "bs must be an int, got 2.5"),
+    "inputs that are no batch": (
+        TypeError,
+        lambda: built().check_inputs(None, DECODE),
+        "batch must be a ReplayBatch, got None",
+    ),
+    "inputs in a list": (
+        TypeError,
+        lambda: built().check_inputs(decode(seq_lens=[1, 2]), DECODE),
+        r"seq_lens must be a tensor, got \[1, 2\]",
+    ),
+    "static inputs that are no batch": (
+        ValueError,
+        lambda: built().capture(2, DECODE, inputs=5),
+        "inputs were given, but strategy 'copy' records none",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "call", "says"), list(EDGES.values()), ids=list(EDGES))
+def test_the_edge_of_the_api_names_what_it_was_given(error, call, says):
+    with pytest.raises(error, match=f"^{says}"):
+        call()
+
+
+def test_accept_lengths_are_not_read_in_decode_and_looked_at_where_they_are():
+    """Only `padded` knows no mode, and so looks at every tensor it grows."""
+    batch, steps = decode(accept_length=[1, 1], accept_length_cpu=[1, 1]), built()
+    steps.capture(2, EXTEND)
+    steps.replay(batch, DECODE)
+    steps.check_inputs(batch, DECODE)
+    nsa.precompute(CONFIG, TABLE, batch, DECODE)
+    for call in (
+        lambda: steps.replay(batch, EXTEND),
+        lambda: nsa.precompute(CONFIG, TABLE, batch, EXTEND),
+        lambda: batch.padded(4),
+    ):
+        with pytest.raises(TypeError, match=r"^accept_length must be a tensor, got \[1, 1\]"):
+            call()
+
+
 # What cannot run here says what it needs. In a process of its own: no GPU, no interpreter.
 
 REPORT = """
@@ -451,3 +730,35 @@ def test_a_strategy_that_cannot_run_raises_what_it_needs(bare_machine, strategy)
 @pytest.mark.parametrize("strategy", ("eager", "copy", "foreach", "shared"))
 def test_a_strategy_without_kernels_is_built_without_gpu_and_interpreter(bare_machine, strategy):
     assert bare_machine[strategy] == ["True", "built"]
+
+
+@pytest.mark.parametrize("version", ("2.1.0", "3.2.0", "3.2+git1f4c", "3.3.0", "3.10.1", "4.0"))
+def test_a_triton_whose_kernels_go_wrong_is_not_used(version, monkeypatch):
+    """Triton 3.2 compiles `refresh` to a wrong paged-MQA schedule."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: version)
+    infos = [info for info in nsa.strategies(DEVICE).values() if info.needs_triton and "graph" not in info.name]
+    right = version in ("3.3.0", "3.10.1", "4.0")
+    for info in infos:
+        assert info.needs.startswith("Triton 3.3 or newer") and info.available is right
+        says = f"Triton {version} is installed, and its kernels go wrong before 3.3; pip install 'triton>=3.3'"
+        assert info.reason == (None if right else says)
+    if not right:
+        with pytest.raises(
+            RuntimeError, match=f"strategy 'fused' cannot run on {DEVICE}.*: Triton {re.escape(version)}"
+        ):
+            construct(strategy="fused")
+
+
+TOO_LATE = """
+import os, triton.language
+os.environ["TRITON_INTERPRET"] = "1"
+import nsa_core as nsa
+print(nsa.strategies("cpu")["fused"].reason)
+"""
+
+
+def test_an_interpreter_asked_for_too_late_is_told():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", TOO_LATE]
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed == "TRITON_INTERPRET=1 was set after triton was imported; set it before, or start Python with it\n"

@@ -4,7 +4,6 @@ import json
 import warnings
 
 import pytest
-import torch
 from bench_rows import AS_ON_AN_H200, recording
 
 from nsa_core.__main__ import main
@@ -118,33 +117,6 @@ def test_a_budget_that_measures_nothing_is_refused(capsys, value):
     assert f"--budget must be a finite number above 0, got {value}" in line
 
 
-@pytest.mark.parametrize(
-    "options, reason",
-    [
-        (("--case", "nope"), "case 'nope' matches none of: record-4, "),
-        (("--case", ""), "case '' matches none of: record-4, "),
-        (("--strategy", "nope"), "strategy 'nope' is not known; choose from eager, "),
-        (("--strategy", "fused"), "strategy 'fused' cannot be timed on cpu: "),
-        (("--device", "nope"), "device type at start of device string: nope"),
-        (("--device", "meta"), "device must be cpu or cuda, got meta"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_an_option_that_names_nothing_is_refused(capsys, options, reason):
-    assert reason in refusal(capsys, *SHORT, *options)
-
-
-@pytest.mark.parametrize("command", [SHORT, ("bench", "--list"), ("decide",)], ids=" ".join)
-def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch, command):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    line = refusal(capsys, *command, "--device", "cuda")
-    assert "device 'cuda' is not here: this machine has 0 CUDA devices" in line
-
-
-def test_a_full_disk_ends_the_run_in_one_line(capsys):
-    assert "No space left on device: '/dev/full'" in refusal(capsys, *SHORT, "--record", "/dev/full")
-
-
 def test_a_refused_option_leaves_no_recording_behind(capsys, tmp_path):
     refusal(capsys, *SHORT, "--strategy", "nope", "--record", tmp_path / "r.jsonl")
     assert list(tmp_path.iterdir()) == []
@@ -166,10 +138,3 @@ def test_a_run_that_lacks_the_kept_path_is_nothing_to_decide_from(capsys, tmp_pa
     rows = [row for row in recording(AS_ON_AN_H200) if row["name"] != "copy"]
     assert main(["decide", "--recording", str(written(tmp_path, rows))]) == 1
     assert capsys.readouterr().err.startswith("nothing to decide from: none of 1 runs in ")
-
-
-@pytest.mark.parametrize("command", ["bench", "decide"])
-def test_the_help_ends_with_an_example(capsys, command):
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
-    assert capsys.readouterr().out.rpartition("examples:\n")[2].startswith(f"  python -m nsa_core {command} --")

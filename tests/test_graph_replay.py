@@ -163,3 +163,15 @@ def test_known_tensors_that_changed_are_looked_at_again(validations):
     batch.req_pool_indices.resize_(1)
     with pytest.raises(ValueError, match="req_pool_indices has 1 entries, but seq_lens has 2"):
         backend.replay(batch, DECODE)
+
+
+@pytest.mark.cuda
+def test_recorded_inputs_that_moved_are_copied_into_the_memory_that_is_read():
+    backend, inputs = backend_for(), batch_of([5, 9], 3)
+    backend.capture(2, DECODE, inputs=inputs)
+    assert not backend.replay(inputs, DECODE).inputs_copied
+    inputs.seq_lens.data = inputs.seq_lens + 60
+    assert backend.replay(inputs, DECODE).inputs_copied
+    assert_live(backend, inputs, DECODE)
+    with pytest.raises(ValueError, match="captured already and reads other tensors"):
+        backend.capture(2, DECODE, inputs=inputs)

@@ -26,6 +26,7 @@ LAYERS = [
     "audit",
     "__init__",
     "lab",
+    "lab.device",
     "lab.trace",
     "lab.check",
     "lab.bench",

@@ -1,7 +1,10 @@
 """Is a backend that two threads use at once refused by name, and are two backends independent?"""
 
+import contextlib
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 
 import oracle
 import pytest
@@ -117,3 +120,31 @@ def test_whoever_gets_through_leaves_a_whole_batch():
     assert outcomes["done"] > 0 and backend.torn == ()
     held = oracle.snapshot(backend[0])["cache_seqlens_int32"].tolist()
     assert_holds(backend, next(requests for requests in BATCHES if list(requests.lengths) == held))
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def test_an_interrupt_at_any_moment_leaves_the_backend_free():
+    backend = captured(CONFIG, token_table(3, 130, 16), 2, "copy", 2, DECODE)
+    batches, random, interrupts = [requests.batch(DECODE) for requests in BATCHES], Random(0), 0
+
+    def interrupt(*_):
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(2000):
+            with contextlib.suppress(Interrupt):
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 5e-4))
+                while True:
+                    backend.replay(batches[0], DECODE)
+            interrupts += 1
+            backend.replay(batches[1], DECODE)
+            assert backend.torn == ()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts == 2000
+    assert_holds(backend, BATCHES[1])

@@ -248,5 +248,13 @@ def test_impossible_settings_are_refused_by_name(settings, message):
 
 
 def test_an_empty_request_is_refused():
-    with pytest.raises(ValueError, match="generated_tokens=0"):
+    with pytest.raises(ValueError, match="generated_tokens must be at least 1, got 0"):
         Request(0, 5, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_request_that_never_arrives_or_ends_is_refused(value):
+    with pytest.raises(ValueError, match=f"arrival_s must be finite, got .*{value}"):
+        Request(value, 5, 5)
+    with pytest.raises(TypeError, match=f"context_tokens must be an int, got {value}"):
+        Request(0, value, 5)

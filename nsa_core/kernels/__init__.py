@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 from importlib import metadata
 
@@ -15,7 +16,8 @@ def missing(device: torch.device) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed; pip install 'triton>=3.3' (Linux)"
     version = _version()
-    if version is not None and tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+    number = re.match(r"(\d+)\.(\d+)", version)
+    if number and tuple(map(int, number.groups())) < _OLDEST:
         return f"Triton {version} is installed, and its kernels go wrong before 3.3; pip install 'triton>=3.3'"
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if device.type == "cuda" and interpreted:
@@ -30,12 +32,12 @@ def missing(device: torch.device) -> str | None:
     )
 
 
-def _version() -> str | None:
-    """Of the installed Triton; None for one that came under another name."""
+def _version() -> str:
+    """Of the installed Triton; empty for one that came under another name."""
     try:
         return metadata.version("triton")
     except metadata.PackageNotFoundError:
-        return None
+        return ""
 
 
 def _imported_to_compile() -> str | None:

@@ -11,6 +11,7 @@ from ..audit.report import table
 from ..config import NSAConfig, require_int
 from ..multistep import MultiStepBackend
 from ..strategies import StrategyInfo, strategies
+from .device import device_named
 from .trace import TraceEngine, TraceStep, names
 
 _POISON = -7777
@@ -33,7 +34,14 @@ class Result:
 
 
 def check(
-    trace: str, config: NSAConfig, info: StrategyInfo, *, steps: int, num_steps: int, max_batch: int, device: str
+    trace: str,
+    config: NSAConfig,
+    info: StrategyInfo,
+    *,
+    steps: int,
+    num_steps: int,
+    max_batch: int,
+    device: torch.device | str,
 ) -> Result:
     """Replay `steps` consecutive batches of a trace through one strategy; compare every step's set with the oracle.
 
@@ -94,36 +102,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-batch", type=int, default=8, metavar="BS", help="requests at once (default %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
-    )
+    parser.add_argument("--device", metavar="NAME", help="cpu or cuda; default the GPU if there is one")
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit status 1 when a cell differs, 2 when nothing was compared or a strategy asked for cannot run here."""
-    known = strategies(args.device)
+    device = device_named(args.device)
+    known = strategies(device)
     unknown = set(args.strategy or ()) - set(known)
     if unknown:
         raise ValueError(f"no strategy named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     chosen = [known[name] for name in args.strategy or known]
-    rows = [(trace, _run(args, trace, info)) for info in chosen if info.available for trace in args.trace or names()]
+    able, traces = [info for info in chosen if info.available], args.trace or names()
+    rows = [(trace, _run(args, device, trace, info)) for info in able for trace in traces]
     _print_results(rows)
     _print_reasons([info for info in chosen if not info.available])
     if any(result.faults for _, result in rows):
         return 1
-    return 0 if rows and (args.strategy is None or all(info.available for info in chosen)) else 2
+    return 0 if rows and (args.strategy is None or able == chosen) else 2
 
 
-def _run(args: argparse.Namespace, trace: str, info: StrategyInfo) -> Result:
-    width = _default_width(args.device, info) if args.width is None else args.width
-    sms = 132 if torch.device(args.device).type == "cuda" else 12  # an interpreted kernel pays for every SM
+def _run(args: argparse.Namespace, device: torch.device, trace: str, info: StrategyInfo) -> Result:
+    width = _default_width(device, info) if args.width is None else args.width
+    require_int("width", width, 1)
+    sms = 132 if device.type == "cuda" else 12  # an interpreted kernel pays for every SM
     config = NSAConfig(max_context_len=width, flashmla_num_sm_parts=sms // 2, paged_mqa_num_sms=sms)
     sizes = {"steps": args.trace_steps, "num_steps": args.steps, "max_batch": args.max_batch}
-    return check(trace, config, info, **sizes, device=args.device)
+    return check(trace, config, info, **sizes, device=device)
 
 
-def _default_width(device: str, info: StrategyInfo) -> int:
-    if torch.device(device).type == "cuda":
+def _default_width(device: torch.device, info: StrategyInfo) -> int:
+    if device.type == "cuda":
         return 131072
     return 2048 if info.needs_triton else 8192
 

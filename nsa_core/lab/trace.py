@@ -5,6 +5,7 @@ acceptance and a simulated clock, but no model. Prefill is not simulated: a requ
 """
 
 import csv
+import math
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from importlib import resources
 import torch
 
 from ..batch import ReplayBatch
-from ..config import ForwardMode, NSAConfig
+from ..config import ForwardMode, NSAConfig, require_int
 
 _FILES = {"azure": "azure_conversation_2023.csv", "mooncake": "mooncake_conversation_2024.csv"}
 
@@ -28,8 +29,10 @@ class Request:
     generated_tokens: int
 
     def __post_init__(self) -> None:
-        if self.context_tokens < 1 or self.generated_tokens < 1:
-            raise ValueError(f"a request has at least 1 context and 1 generated token, got {self}")
+        for name in ("context_tokens", "generated_tokens"):
+            require_int(name, getattr(self, name), 1)
+        if not math.isfinite(self.arrival_s):
+            raise ValueError(f"arrival_s must be finite, got {self}")
 
 
 def names() -> tuple[str, ...]:

@@ -42,8 +42,9 @@ NO_STEPS = range(0)
 class Captured:
     """What a strategy is bound to: the captured sets of one mode and batch size.
 
-    width: columns of the narrowest table on the way from `req_to_token` to any step.
     inputs: the tensors a recorded strategy is to read; None: it brings its own.
+    width: columns of the narrowest table on the way from `req_to_token` to any step.
+    buffers: `req_to_token` and every captured tensor once: its name, itself, and its address and shape at capture.
     """
 
     config: NSAConfig
@@ -53,23 +54,33 @@ class Captured:
     sets: list[NSAMetadata]
     inputs: ReplayBatch | None = None
     width: int = field(init=False)
+    buffers: list[tuple[str, torch.Tensor, int, torch.Size]] = field(init=False)
     _spans: Spans = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         tables = [self.req_to_token, *(s.page_table_1 for s in self.sets)]
+        named = [(f"{name} of step {i}", t) for i, s in enumerate(self.sets) for name, t in s.tensors().items()]
+        once = {id(t): (name, t) for name, t in [*reversed(named), ("req_to_token", self.req_to_token)]}
         object.__setattr__(self, "width", min(table.shape[1] for table in tables))
+        object.__setattr__(self, "buffers", [(name, t, t.data_ptr(), t.shape) for name, t in once.values()][::-1])
         object.__setattr__(self, "_spans", Spans(buffer for s in self.sets for buffer in s.tensors().values()))
+
+    def require_in_place(self) -> None:
+        """Raise ValueError for a tensor that was resized or set to other memory: a graph reads where it was."""
+        for name, tensor, address, shape in self.buffers:
+            if tensor.data_ptr() != address or tensor.shape != shape:
+                now, then = f"{list(tensor.shape)} at {tensor.data_ptr():#x}", f"{list(shape)} at {address:#x}"
+                raise ValueError(f"{name} is {now}, but was captured as {then}; capture into a new backend")
 
     def require_outside(self, inputs: Sequence[torch.Tensor]) -> None:
         """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a replay writes."""
         for name, tensor in zip(INPUTS, inputs, strict=False):
-            for step, captured in enumerate(self.sets if self._spans.touch(tensor) else ()):
-                for field_name, buffer in captured.tensors().items():
-                    if overlap(tensor, buffer):
-                        raise ValueError(
-                            f"{name} shares memory with {field_name} of step {step}, which the replay writes; "
-                            "keep the batch in tensors of its own"
-                        )
+            for buffer_name, buffer, *_ in self.buffers if self._spans.touch(tensor) else ():
+                if buffer is not self.req_to_token and overlap(tensor, buffer):
+                    raise ValueError(
+                        f"{name} shares memory with {buffer_name}, which a captured graph reads; "
+                        "keep the batch in tensors of its own"
+                    )
 
 
 class Strategy:

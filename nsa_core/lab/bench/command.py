@@ -10,9 +10,9 @@ import torch
 
 import nsa_core as nsa
 
+from ..device import device_named
 from . import report
 from .cases import QUICK, BenchCase, grid, select
-from .device import device_named
 from .evidence import load
 from .recording import Recording, Row, read
 from .run import SECTIONS, Bench, not_timed

@@ -84,15 +84,6 @@ def _split(events: Sequence) -> Iterator[list[Operation]]:
         yield current
 
 
-def device_named(name: str | None) -> torch.device:
-    """A torch device by name; None for the GPU if there is one, else the CPU. ValueError for one that is not here."""
-    here = torch.cuda.device_count()
-    device = torch.device(("cuda" if here else "cpu") if name is None else name)
-    if device.type == "cuda" and (device.index or 0) >= here:
-        raise ValueError(f"device {name!r} is not here: this machine has {here} CUDA devices; name one or cpu")
-    return device
-
-
 def observer(device: torch.device) -> Host | Cuda:
     """The observer of a torch device. ValueError for a kind of device that is neither CPU nor CUDA."""
     if device.type == "cpu":

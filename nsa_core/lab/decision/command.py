@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from ..bench import Bench, select
-from ..bench.device import device_named
 from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured, committed, load, recordings, runs
 from ..bench.recording import Row
 from ..bench.report import text
 from ..bench.stats import require_positive
+from ..device import device_named
 from . import claims
 from .decision import Decision, decide
 

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
+from seaborn import color_palette, despine
 
 from ..bench.evidence import Evidence
 
@@ -17,22 +18,23 @@ WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an outpu
 SMALL = 7.5  # points
 EDGE, GREY = "#777777", "#444444"
 
-# From seaborn's colour-blind palette, black and greys: the same thing has the same colour in every notebook.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, _, PALE, YELLOW, SKY = color_palette("colorblind").as_hex()
+# The same thing has the same colour in every notebook.
 COLOURS = {
-    "eager": "#d55e00",
-    "copy": "#0173b2",
-    "batched": "#cc78bc",
-    "foreach": "#56b4e9",
-    "fused": "#de8f05",
+    "eager": VERMILION,
+    "copy": BLUE,
+    "batched": PURPLE,
+    "foreach": SKY,
+    "fused": ORANGE,
     "graph": "#111111",
-    "shared+graph": "#ca9161",
-    "one launch": "#de8f05",
-    "compute": "#029e73",
-    "copies": "#0173b2",
-    "batched copies": "#cc78bc",
-    "rest": "#949494",
+    "shared+graph": BROWN,
+    "one launch": ORANGE,
+    "compute": GREEN,
+    "copies": BLUE,
+    "batched copies": PURPLE,
+    "rest": PALE,
     "record us": "#ffffff",
-    "loop us": "#ece133",
+    "loop us": YELLOW,
     "device us": GREY,
 }
 SAME, DIFFERENT = "#d3ecc8", "#ffe94d"
@@ -75,7 +77,7 @@ def labels(ax: Axes, title: str, x: str, y: str, legend: str = "best") -> None:
     ax.tick_params(labelsize=SMALL)
     ax.grid(lw=0.4, color="#cccccc")
     ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    despine(ax=ax)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize=SMALL, frameon=False, loc=legend)
 

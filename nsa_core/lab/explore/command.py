@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ... import ForwardMode, strategies
+from ...config import require_int
 from .observe import FIELDS, Observation
 from .setup import Batch, Setup
 from .words import describe_cell, summary
@@ -50,10 +51,12 @@ def main(args: argparse.Namespace) -> int:
 
 def observe(args: argparse.Namespace) -> Observation:
     """Capture, replay `--before` and then `--lengths`."""
+    bs = max(len(args.lengths), len(args.before)) if args.captured_bs is None else args.captured_bs
+    for name, size in {"captured_bs": bs, "width": args.width, "steps": args.steps}.items():
+        require_int(name, size, 1)
     if not 0 <= args.step < args.steps:
         raise ValueError(f"step is {args.step}, but the captured steps are 0..{args.steps - 1}")
     sizes = {name: getattr(args, name) for name in SIZES}
-    bs = args.captured_bs or max(len(args.lengths), len(args.before))
     observation = Observation(Setup(mode=ForwardMode(args.mode), bs=bs, strategy=args.strategy, **sizes))
     for lengths in filter(None, [args.before, args.lengths]):
         accepts = (args.accept + (1,) * len(lengths))[: len(lengths)]
@@ -71,4 +74,7 @@ def picture(observation: Observation, step: int, field: str, row: int, column: i
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.replace(",", " ").split())
+    try:
+        return tuple(int(part) for part in text.replace(",", " ").split())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 7,12,3") from error
