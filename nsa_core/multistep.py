@@ -58,8 +58,8 @@ class MultiStepBackend:
         self._reads_values = validation == "values" or (validation == "auto" and not req_to_token.is_cuda)
         several = torch.cuda.device_count() > 1
         self._device = req_to_token.get_device() if several else -1  # -1: no other GPU can be the current one
-        self._bound: dict[_Key, Strategy] = {}
-        self._recognises = self._strategy_class.capture_safe and not self._reads_values
+        self._strategies: dict[_Key, Strategy] = {}
+        self._remembers = self._strategy_class.capture_safe and not self._reads_values
         self._known: dict[tuple[ForwardMode, tuple[Place, ...]], _Known] = {}
         self._recorded: dict[_Key, tuple[tuple[Place, ...], ReplayBatch]] = {}
         self._current: Strategy | None = None
@@ -94,12 +94,12 @@ class MultiStepBackend:
     def _capture(self, key: _Key, inputs: ReplayBatch | None) -> list[NSAMetadata]:
         if inputs is not None:
             self._check_recordable(*key, inputs)
-        if key not in self._bound:
+        if key not in self._strategies:
             sets = self._strategy_class.allocate(self.config, self.req_to_token, *key, self.num_steps)
-            self._bind(key, sets, inputs)
-        elif inputs is not None and not self._bound[key].reads(inputs):
+            self._attach(key, sets, inputs)
+        elif inputs is not None and not self._strategies[key].reads(inputs):
             raise ValueError(f"inputs: bs {key[0]} in {key[1].name} is captured already and reads other tensors")
-        self._current = self._bound[key]
+        self._current = self._strategies[key]
         return self.sets(*key)
 
     def adopt(self, bs: int, mode: ForwardMode, metadata: Sequence[object]) -> list[NSAMetadata]:
@@ -112,15 +112,15 @@ class MultiStepBackend:
         return self._in_turn(self._adopt, _key(bs, mode), metadata)
 
     def _adopt(self, key: _Key, metadata: Sequence[object]) -> list[NSAMetadata]:
-        if key in self._bound:
+        if key in self._strategies:
             raise ValueError(f"bs {key[0]} in {key[1].name} is captured already; captured addresses cannot change")
         if not isinstance(metadata, Sequence):
             raise TypeError(f"metadata must be a list of {self.num_steps} objects, one per step, got {metadata!r}")
         if len(metadata) != self.num_steps:
             raise ValueError(f"metadata has {len(metadata)} objects for {self.num_steps} steps; give one per step")
         sets = [adopt_metadata(self.config, self.req_to_token, *key, source) for source in metadata]
-        self._bind(key, sets, None)
-        self._current = self._bound[key]
+        self._attach(key, sets, None)
+        self._current = self._strategies[key]
         return self.sets(*key)
 
     def replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
@@ -133,15 +133,18 @@ class MultiStepBackend:
         return self._in_turn(self._replay, batch, mode)
 
     def _replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
-        known = self._recognised(batch, mode)
+        known = self._known_tensors(batch, mode)  # None for every strategy that reads lengths on the host
         if known is not None:
             return self._run(*known, batch)
-        bound, used = self._validated(batch, mode, self._reads_values)
-        return self._run(bound, bound.replay, batch, used)
+        strategy, extent = self._validated(batch, mode, self._reads_values)
+        self._remember(strategy, batch, mode)
+        return self._run(strategy, partial(strategy.replay, extent=extent), batch)
 
-    def _run(self, bound: Strategy, replay: Callable[..., ReplayReport], *arguments: object) -> ReplayReport:
-        self._current = bound
-        self.last_replay = replay(*arguments)
+    def _run(
+        self, strategy: Strategy, replay: Callable[[ReplayBatch], ReplayReport], batch: ReplayBatch
+    ) -> ReplayReport:
+        self._current = strategy
+        self.last_replay = replay(batch)
         return self.last_replay
 
     def bind(self, batch: ReplayBatch, mode: ForwardMode) -> Callable[[], ReplayReport]:
@@ -152,17 +155,17 @@ class MultiStepBackend:
         Needs a strategy that reads nothing on the host ("fused", "graph"). "graph" launches without a copy where
         the tensors are the recorded ones, see `inputs`.
         """
-        bound = self._in_turn(self._bindable, batch, mode)
-        return partial(self._in_turn, self._run, bound, bound.replay_of(batch), batch)
+        strategy = self._in_turn(self._bindable, batch, mode)
+        return partial(self._in_turn, self._run, strategy, strategy.replay_of(batch), batch)
 
     def _bindable(self, batch: ReplayBatch, mode: ForwardMode) -> Strategy:
-        bound, _ = self._validated(batch, mode, self._reads_values)
-        if not bound.capture_safe:
+        strategy, _ = self._validated(batch, mode, self._reads_values)
+        if not strategy.capture_safe:
             raise RuntimeError(
                 f"strategy {self.strategy!r} needs lengths on the host at every replay, so there is nothing to bind; "
                 "use 'fused' or 'graph'"
             )
-        return bound
+        return strategy
 
     @property
     def torn(self) -> tuple[int, ...]:
@@ -172,7 +175,7 @@ class MultiStepBackend:
         error that came before the first write: every step then holds what it held. Replay again before a graph reads
         a torn step: a replay of the same mode and batch size that returns leaves none there.
         """
-        return tuple(sorted({step for bound in self._bound.values() for step in bound.torn}))
+        return tuple(sorted({step for strategy in self._strategies.values() for step in strategy.torn}))
 
     def _in_turn(self, work: Callable, *arguments: object) -> object:
         """Do `work` while no other call does, on the device of `req_to_token`; note what an error left torn."""
@@ -203,19 +206,19 @@ class MultiStepBackend:
         self._in_turn(self._refresh, batch, mode)
 
     def _refresh(self, batch: ReplayBatch, mode: ForwardMode) -> None:
-        bound, _ = self._validated(batch, mode, False)
+        strategy, _ = self._validated(batch, mode, False)
         self.check_inputs(batch, mode)
-        self._current = bound
-        bound.launch(batch)
+        self._current = strategy
+        strategy.launch(batch)
         if self.req_to_token.is_cuda and torch.cuda.is_current_stream_capturing():
             self._recorded[_key(batch.bs, mode)] = places(batch.read_in(mode)), batch
 
     def check_inputs(self, batch: ReplayBatch, mode: ForwardMode) -> None:
         """Raise ValueError unless `batch` holds the tensors a recorded `refresh` of its size reads."""
-        bound, recorded = self._find(batch, mode), self._recorded.get(_key(batch.bs, mode))
+        strategy, recorded = self._find(batch, mode), self._recorded.get(_key(batch.bs, mode))
         if recorded is None:
             return
-        check_tensors(batch, self.req_to_token.device, bound.captured.mode.is_draft_extend())
+        check_tensors(batch, self.req_to_token.device, strategy.captured.mode.is_draft_extend())
         for name, then, now in zip(INPUTS, recorded[0], places(batch.read_in(mode)), strict=False):
             if then != now:
                 raise ValueError(
@@ -230,7 +233,7 @@ class MultiStepBackend:
     def inputs(self, bs: int, mode: ForwardMode) -> ReplayBatch:
         """The tensors the recorded graph reads. Write into them and replay this very batch: one graph launch."""
         self.sets(bs, mode)
-        inputs = self._bound[_key(bs, mode)].inputs
+        inputs = self._strategies[_key(bs, mode)].inputs
         if inputs is None:
             raise RuntimeError(f"strategy {self.strategy!r} records no inputs; it reads the batch it is given")
         return inputs
@@ -257,12 +260,12 @@ class MultiStepBackend:
         return self.num_steps
 
     def _of(self, key: _Key) -> Strategy:
-        bound = self._bound.get(key)
-        if bound is None:
-            captured = ", ".join(f"bs {bs} in {mode.name}" for bs, mode in self._bound) or "nothing"
+        strategy = self._strategies.get(key)
+        if strategy is None:
+            captured = ", ".join(f"bs {bs} in {mode.name}" for bs, mode in self._strategies) or "nothing"
             bs, mode = key
             raise KeyError(f"bs {bs} in {mode.name} was not captured (captured: {captured}); call capture({bs}, ...)")
-        return bound
+        return strategy
 
     def _find(self, batch: ReplayBatch, mode: ForwardMode) -> Strategy:
         if not isinstance(batch, ReplayBatch):
@@ -276,10 +279,10 @@ class MultiStepBackend:
 
     def _validated(self, batch: ReplayBatch, mode: ForwardMode, read_values: bool) -> tuple[Strategy, Extent | None]:
         """The strategy that serves this batch, and the batch's extent where the strategy has to know it."""
-        bound = self._find(batch, mode)
-        c = bound.captured
+        strategy = self._find(batch, mode)
+        c = strategy.captured
         c.require_in_place()
-        used = validate(
+        extent = validate(
             c.config,
             c.req_to_token,
             batch,
@@ -287,33 +290,38 @@ class MultiStepBackend:
             width=c.width,
             num_steps=self.num_steps,
             read_values=read_values,
-            need_extent=not bound.capture_safe,
+            need_extent=not strategy.capture_safe,
         )
         inputs = batch.read_in(c.mode)
-        bound.require(inputs)
+        strategy.require(inputs)
         c.require_outside(inputs)
-        if self._recognises:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[mode, places(inputs)] = bound, bound.replay_of(batch)
-        return bound, used
+        return strategy, extent
 
-    def _recognised(self, batch: ReplayBatch, mode: ForwardMode) -> _Known | None:
+    def _remember(self, strategy: Strategy, batch: ReplayBatch, mode: ForwardMode) -> None:
+        if not self._remembers:
+            return
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[mode, places(batch.read_in(mode))] = strategy, strategy.replay_of(batch)
+
+    def _known_tensors(self, batch: ReplayBatch, mode: ForwardMode) -> _Known | None:
         """What replays these very tensors, where they were checked before and nothing else would be again."""
-        if not self._recognises or type(batch) is not ReplayBatch or batch.mirrored:
+        if not self._remembers or type(batch) is not ReplayBatch or batch.mirrored:
             return None
         try:
             return self._known.get((mode, places(batch.read_in(mode))))
-        except (AttributeError, RuntimeError, TypeError):  # no mode, no tensors, or without memory: `validate` says so
+        except (AttributeError, RuntimeError, TypeError):  # no mode or no plain tensors: `validate` says so
             return None
 
-    def _bind(self, key: _Key, sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
+    def _attach(self, key: _Key, sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key
         require_separate(self.config, self.req_to_token, mode, sets, inputs)
-        bound = self._strategy_class(Captured(self.config, self.req_to_token, mode, bs, sets, inputs))  # may refuse
+        strategy = self._strategy_class(
+            Captured(self.config, self.req_to_token, mode, bs, sets, inputs)
+        )  # may refuse
         for captured in {id(s): s for s in sets}.values():
             _write_constants(self.config, captured, bs * self.config.rows_per_request(mode))
-        self._bound[key] = bound
+        self._strategies[key] = strategy
 
     def _check_recordable(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
         if not self._strategy_class.records_inputs:
@@ -333,8 +341,8 @@ _BUSY = (
 )
 
 
-def _torn_note(bound: Strategy) -> str:
-    first, last, c = bound.torn[0], bound.torn[-1], bound.captured
+def _torn_note(strategy: Strategy) -> str:
+    first, last, c = strategy.torn[0], strategy.torn[-1], strategy.captured
     steps = f"step {first}" if first == last else f"steps {first}..{last}"
     return f"{steps} of bs {c.bs} in {c.mode.name} may be torn; replay again before a graph reads them"
 

@@ -28,13 +28,15 @@ def destinations(captured: NSAMetadata) -> dict[str, torch.Tensor]:
     for name, tensor in captured.tensors().items():
         first_names.setdefault(tensor.data_ptr(), name)
     return {
-        name: _written(name, tensor) for name, tensor in captured.tensors().items() if name in first_names.values()
+        name: _past_leading_zero(name, tensor)
+        for name, tensor in captured.tensors().items()
+        if name in first_names.values()
     }
 
 
 def sources(precomputed: PrecomputedMetadata) -> dict[str, torch.Tensor]:
     """By name, the values of one replay. They serve every step that has these values."""
-    return {name: _written(name, tensor) for name, tensor in named_tensors(precomputed)}
+    return {name: _past_leading_zero(name, tensor) for name, tensor in named_tensors(precomputed)}
 
 
 def pair(into: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> CopyPlan:
@@ -42,7 +44,7 @@ def pair(into: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -
     return [(_corner(into[name], value), value) for name, value in values.items() if name in into]
 
 
-def _written(name: str, tensor: torch.Tensor) -> torch.Tensor:
+def _past_leading_zero(name: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor[1:] if name in _WITHOUT_FIRST else tensor
 
 

@@ -25,8 +25,8 @@ def precompute(
     require_req_to_token(req_to_token)
     require_int("step", step, 0)
     width, read_values = req_to_token.shape[1], not req_to_token.is_cuda
-    used = validate(config, req_to_token, batch, mode, width=width, num_steps=step + 1, read_values=read_values)
-    return compute(config, req_to_token, batch, mode, used, [step])[0]
+    extent = validate(config, req_to_token, batch, mode, width=width, num_steps=step + 1, read_values=read_values)
+    return compute(config, req_to_token, batch, mode, extent, [step])[0]
 
 
 def transform_page_table(page_table_1: torch.Tensor, page_size: int) -> torch.Tensor:
@@ -52,16 +52,16 @@ def compute(
     req_to_token: torch.Tensor,
     batch: ReplayBatch,
     mode: ForwardMode,
-    used: Extent,
+    extent: Extent,
     steps: Sequence[int],
 ) -> list[PrecomputedMetadata]:
     """The values of `steps` for a validated batch: one object, or with a step offset one per step on shared tables.
 
-    A page table depends on its step only through its width, so every step takes that of the longest, `used.columns`.
+    A page table depends on its step only through its width, so every step takes the longest's, `extent.columns`.
     """
-    requests, pool_rows = _rows(config, batch, mode, used.rows)
+    requests, pool_rows = _rows(config, batch, mode, extent.rows)
     try:
-        page_table_1 = req_to_token[:, : used.columns].index_select(0, pool_rows)
+        page_table_1 = req_to_token[:, : extent.columns].index_select(0, pool_rows)
     except IndexError as error:  # on the CPU, which looks by itself where `validate` was told not to
         raise ValueError(f"req_pool_indices has a row that is not in 0..{req_to_token.shape[0] - 1}") from error
     tables = (page_table_1, transform_page_table(page_table_1, config.page_size))

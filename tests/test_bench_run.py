@@ -36,7 +36,7 @@ class OneWrongCell(Copy):
 class Breaks(Copy):
     name = "breaks"
 
-    def replay(self, batch, used):
+    def replay(self, batch, extent):
         raise IndexError("bs 2 broke")
 
 
@@ -110,7 +110,7 @@ def test_an_interrupt_is_not_swallowed(monkeypatch):
     class Interrupted(Copy):
         name = "interrupted"
 
-        def replay(self, batch, used):
+        def replay(self, batch, extent):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -63,7 +63,7 @@ class Captured:
         once = {id(t): (name, t) for name, t in [*reversed(named), ("req_to_token", self.req_to_token)]}
         object.__setattr__(self, "width", min(table.shape[1] for table in tables))
         object.__setattr__(self, "buffers", [(name, t, t.data_ptr(), t.shape) for name, t in once.values()][::-1])
-        object.__setattr__(self, "_spans", Spans(buffer for s in self.sets for buffer in s.tensors().values()))
+        object.__setattr__(self, "_spans", Spans(t for _, t in once.values()))
 
     def require_in_place(self) -> None:
         """Raise ValueError for a tensor that was resized or set to other memory: a graph reads where it was."""
@@ -73,10 +73,10 @@ class Captured:
                 raise ValueError(f"{name} is {now}, but was captured as {then}; capture into a new backend")
 
     def require_outside(self, inputs: Sequence[torch.Tensor]) -> None:
-        """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a replay writes."""
+        """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a captured graph reads."""
         for name, tensor in zip(INPUTS, inputs, strict=False):
             for buffer_name, buffer, *_ in self.buffers if self._spans.touch(tensor) else ():
-                if buffer is not self.req_to_token and overlap(tensor, buffer):
+                if overlap(tensor, buffer):
                     raise ValueError(
                         f"{name} shares memory with {buffer_name}, which a captured graph reads; "
                         "keep the batch in tensors of its own"
@@ -119,8 +119,8 @@ class Strategy:
     def require(self, inputs: Sequence[torch.Tensor]) -> None:
         """Raise ValueError for input tensors, `ReplayBatch.read_in`, that this strategy cannot read as they are."""
 
-    def replay(self, batch: ReplayBatch, used: Extent | None = None) -> ReplayReport:
-        """Refresh every set for a validated batch. used: its extent; None for a strategy that is capture_safe."""
+    def replay(self, batch: ReplayBatch, extent: Extent | None = None) -> ReplayReport:
+        """Refresh every set for a validated batch. extent: its extent; None for a strategy that is capture_safe."""
         raise NotImplementedError(f"{type(self).__name__}.replay")
 
     def replay_of(self, batch: ReplayBatch) -> Callable[[ReplayBatch], ReplayReport]:
@@ -147,13 +147,14 @@ class PlanStrategy(Strategy):
         self.destinations = [destinations(s) for s in captured.sets]
 
     @torch.inference_mode()  # no gradient is wanted, and every operation costs the host less without the bookkeeping
-    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
-        values = [sources(v) for v in self._compute(batch, used, self.every_step)]
+    def replay(self, batch: ReplayBatch, extent: Extent | None) -> ReplayReport:
+        values = [sources(v) for v in self._compute(batch, extent, self.every_step)]
+        # one value for all steps, or with a step offset one each
         plans = [pair(into, value) for into, value in zip(self.destinations, cycle(values), strict=False)]
         self.torn = self.every_step
         paths = self.execute(plans)
         self.torn = NO_STEPS
-        return ReplayReport(self.name, used.rows, used.columns, used.host_reads, paths)
+        return ReplayReport(self.name, extent.rows, extent.columns, extent.host_reads, paths)
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
         """Run one plan per step; returns how many operations of each kind that took."""
@@ -166,6 +167,6 @@ class PlanStrategy(Strategy):
             dst.copy_(src)
         self.torn = range(step + 1, len(self.captured.sets))
 
-    def _compute(self, batch: ReplayBatch, used: Extent, steps: Sequence[int]) -> list[PrecomputedMetadata]:
+    def _compute(self, batch: ReplayBatch, extent: Extent, steps: Sequence[int]) -> list[PrecomputedMetadata]:
         c = self.captured
-        return compute(c.config, c.req_to_token, batch, c.mode, used, steps)
+        return compute(c.config, c.req_to_token, batch, c.mode, extent, steps)

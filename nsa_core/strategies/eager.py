@@ -12,11 +12,11 @@ class Eager(PlanStrategy):
     standing = "baseline: what precomputing replaced"
 
     @torch.inference_mode()
-    def replay(self, batch: ReplayBatch, used: Extent | None) -> ReplayReport:
+    def replay(self, batch: ReplayBatch, extent: Extent | None) -> ReplayReport:
         copies = 0
         for step, into in enumerate(self.destinations):
-            plan = pair(into, sources(self._compute(batch, used, [step])[0]))
+            plan = pair(into, sources(self._compute(batch, extent, [step])[0]))
             self._copy_step(step, plan)
             copies += len(plan)
         self.torn = NO_STEPS
-        return ReplayReport(self.name, used.rows, used.columns, used.host_reads, {"copy_": copies})
+        return ReplayReport(self.name, extent.rows, extent.columns, extent.host_reads, {"copy_": copies})

@@ -66,7 +66,7 @@ class Fused(Strategy):
                     "contiguous: pass .contiguous(), or use a strategy with the exact contract"
                 )
 
-    def replay(self, batch: ReplayBatch, used: Extent | None = None) -> ReplayReport:
+    def replay(self, batch: ReplayBatch, extent: Extent | None = None) -> ReplayReport:
         self.launch(batch)
         return self._report
 

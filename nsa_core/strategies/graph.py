@@ -38,7 +38,7 @@ class Graph(Fused):
         copied = {"graph": 1, "copy_": len(self._recorded)}
         self._report_copied = replace(self._report, paths=copied, inputs_copied=True)
 
-    def replay(self, batch: ReplayBatch, used: Extent | None = None) -> ReplayReport:
+    def replay(self, batch: ReplayBatch, extent: Extent | None = None) -> ReplayReport:
         """One graph launch when the batch's tensors are the recorded ones; else they are copied in first."""
         return self.replay_of(batch)(batch)
 
