@@ -200,8 +200,13 @@ def test_a_refresh_that_writes_to_the_token_table_is_told():
         backend.replay(batch, DECODE)
         backend.req_to_token[4, 3] += 1
 
-    (finding,) = [f for f in audited(backend, sets, refresh=refresh).findings if f.kind == "input changed"]
-    assert finding.field == "req_to_token" and "rows [4]" in finding.message
+    before = backend.req_to_token.clone()
+    report = audited(backend, sets, refresh=refresh)
+    (finding,) = [f for f in report.findings if f.kind == "input changed"]
+    assert (
+        finding.field == "req_to_token" and "rows [4]" in finding.message and finding.batches >= report.batches // 2
+    )
+    assert torch.equal(backend.req_to_token, before)
 
 
 def test_a_field_that_is_gone_has_moved():
@@ -218,11 +223,38 @@ def test_a_field_that_is_gone_has_moved():
     )
 
 
+GOOD = Requests((1, 2), (0, 1), ()).batch(DECODE)
 REFUSED = {
     "no sets": (ValueError, {"captured_sets": []}, "captured_sets is empty"),
     "no mode": (TypeError, {"mode": "decode"}, "ForwardMode"),
     "no contract": (ValueError, {"contract": "loose"}, "contract.*'loose'"),
     "no batches": (ValueError, {"batches": []}, "batches"),
+    "one batch, not in a list": (
+        TypeError,
+        {"batches": Requests((1,), (0,), ()).batch(DECODE)},
+        "list of ReplayBatch",
+    ),
+    "None for a batch": (
+        TypeError,
+        {"batches": [GOOD, None]},
+        r"batches\[1\]: batch must be a ReplayBatch, got None",
+    ),
+    "a batch of lists": (TypeError, {"batches": [nsa.ReplayBatch([1, 2], [0, 1])]}, r"batches\[0\]: seq_lens must"),
+    "a row past the pool": (
+        ValueError,
+        {"batches": [GOOD, Requests((1, 1), (0, 5), ()).batch(DECODE)]},
+        r"batches\[1\]: req_pool_indices\[1\] is 5",
+    ),
+    "a batch of another mode": (
+        ValueError,
+        {"batches": [GOOD], "mode": EXTEND},
+        r"batches\[0\]: accept_length is None",
+    ),
+    "a token table of int64": (
+        TypeError,
+        {"req_to_token": token_table(2, 9, 1).long()},
+        "req_to_token must be an int32",
+    ),
     "two sizes": (ValueError, {"batches": [Requests((1,) * n, (0,) * n, ()).batch(DECODE) for n in (1, 2)]}, "sizes"),
     "a field missing": (ValueError, {"captured_sets": [SimpleNamespace()]}, "cache_seqlens_int32 is missing"),
     "no tensor": (TypeError, {"captured_sets": [SimpleNamespace(cache_seqlens_int32=[1])]}, "cache_seqlens_int32"),
@@ -234,7 +266,7 @@ REFUSED = {
 def test_what_cannot_be_audited_is_refused_by_name(error, change, says):
     backend, sets = backend_for(change.get("mode") if change.get("mode") is VERIFY else DECODE)
     given = {
-        "refresh": lambda batch: None,
+        "refresh": lambda batch: pytest.fail("refused arguments must not be refreshed with"),
         "captured_sets": sets,
         "config": CONFIG,
         "req_to_token": backend.req_to_token,
@@ -242,6 +274,43 @@ def test_what_cannot_be_audited_is_refused_by_name(error, change, says):
     }
     with pytest.raises(error, match=says):
         audit(**given | change)
+
+
+# Errors that a refresh may catch.
+
+
+def an_import_that_fails(batch):
+    try:
+        import no_such_kernels
+    except ImportError:
+        no_such_kernels = None
+    return no_such_kernels
+
+
+def attributes_that_are_missing(batch):
+    try:
+        longest = batch.longest
+    except AttributeError:
+        longest = getattr(batch, "most", 0)
+    return longest if hasattr(batch, "most") else None
+
+
+def look_ups_that_miss(batch):
+    for error, table in ((KeyError, {}), (IndexError, [])):
+        try:
+            return table[batch.bs]
+        except error:
+            continue
+
+
+IDIOMS = (an_import_that_fails, attributes_that_are_missing, look_ups_that_miss)
+
+
+@pytest.mark.parametrize("idiom", IDIOMS, ids=lambda idiom: idiom.__name__)
+def test_an_error_that_no_operation_raised_may_be_caught(idiom):
+    backend, sets = backend_for(DECODE)
+    report = audited(backend, sets, refresh=lambda batch: (idiom(batch), backend.replay(batch, DECODE)))
+    assert report.ok, str(report)
 
 
 # The command.

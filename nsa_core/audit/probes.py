@@ -1,6 +1,8 @@
 """Faults that values do not show: errors that vanish inside a refresh, waits for the device, memory that is kept."""
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,23 +14,26 @@ from .session import POISONS, Session
 _MOST_INJECTIONS = 12  # spread over the operations of one refresh
 
 
-class InjectedFault(ImportError, RuntimeError):
-    """What a missing compiler or a failing kernel would raise."""
+class InjectedFault(ImportError, NotImplementedError):
+    """What a missing compiler or kernel would raise, or as a RuntimeError a failing one."""
 
 
-class InjectedMisfit(AttributeError, ValueError, TypeError):
+class InjectedMisfit(AttributeError, ValueError, TypeError, AssertionError):
     """What an object that is no tensor, or a shape that does not fit, would raise."""
 
 
-class InjectedMiss(KeyError, IndexError):
-    """What a look-up for a batch size or field that is not there would raise."""
+class InjectedMiss(KeyError, IndexError, FileNotFoundError):
+    """What a look-up for a batch size, a field or a compiled kernel that is not there would raise."""
 
 
 _FAULTS = (InjectedFault, InjectedMisfit, InjectedMiss, torch.OutOfMemoryError)
 
 
 class Inject(TorchDispatchMode):
-    """Lets `before` operations pass and fails the next with `fault`; with None it only counts."""
+    """Lets `before` operations pass and fails the next with `fault`; with None it only counts.
+
+    Nothing else fails: a `try` around an import, an attribute or a look-up is not accused of what it catches.
+    """
 
     def __init__(self, before: int | None, fault: type[BaseException] = InjectedFault) -> None:
         super().__init__()
@@ -63,7 +68,7 @@ def errors(session: Session, case: Case, repair: Case, count: int) -> Iterator[F
                 kinds = " and ".join(base.__name__ for base in fault.__bases__)
                 message = f"operation {before} of {count} failed with {kinds} and nobody was told"
                 yield Finding("error swallowed", "", None, message)
-        for left in session.observe(repair, POISONS[0], after_error=True):
+        for left in session.observe(replace(repair, poisoned=False), POISONS[0]):
             message = f"{left.message}; the refresh before it failed at operation {before} of {count}"
             yield Finding("not restored", left.field, left.step, message, left.batch)
 
@@ -82,6 +87,26 @@ def _spread(operations: int) -> list[int]:
     """At most `_MOST_INJECTIONS` places, the first and the last among them."""
     chosen = min(operations, _MOST_INJECTIONS)
     return sorted({i * (operations - 1) // max(chosen - 1, 1) for i in range(chosen)})
+
+
+_PAUSE = 0.05  # seconds; a thread or stream that is later than this goes unnoticed
+
+
+def late(session: Session, case: Case) -> Iterator[Finding]:
+    """Cells that change after a refresh has returned."""
+    session.poison(POISONS[0])
+    session.refresh(case.batch(session.req_to_token.device))
+    returned = session.snapshot()
+    time.sleep(_PAUSE)
+    if session.req_to_token.is_cuda:
+        torch.cuda.synchronize()
+    for captured, held in zip(session.sets, returned, strict=True):
+        for name, tensor in captured.written().items():
+            changed = (tensor != held[name]).nonzero()
+            if len(changed):
+                at = tuple(changed[0].tolist())
+                message = f"{name}{list(at)} became {int(tensor[at])} after the refresh had returned"
+                yield Finding("written late", name, captured.step, f"{message}, {int(held[name][at])} before")
 
 
 def device(session: Session, case: Case) -> Iterator[Finding]:
