@@ -9,7 +9,6 @@ from device import DEVICE
 from mutants import BS, strided_set
 
 import nsa_core as nsa
-from nsa_core.__main__ import main
 from nsa_core.audit import KINDS, Finding, audit
 from nsa_core.schedules import RELEASES, schedule_paged_mqa
 
@@ -311,27 +310,3 @@ def test_an_error_that_no_operation_raised_may_be_caught(idiom):
     backend, sets = backend_for(DECODE)
     report = audited(backend, sets, refresh=lambda batch: (idiom(batch), backend.replay(batch, DECODE)))
     assert report.ok, str(report)
-
-
-# The command.
-
-
-def test_the_command_is_clean_here_and_says_so(capsys):
-    assert main(["audit", "--strategy", "copy", "--strategy", "shared", "--page-size", "64", "--steps", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 * 3 and all(line.endswith("clean") for line in lines[1:])
-
-
-def test_the_command_fails_when_something_was_found(capsys, monkeypatch):
-    copy = nsa.strategies.__globals__["REGISTRY"]["copy"]
-    monkeypatch.setattr(copy, "execute", lambda self, plans: {})
-    assert main(["audit", "--device", "cpu", "--strategy", "copy", "--page-size", "64", "--steps", "1"]) == 1
-    out = capsys.readouterr().out
-    assert "findings" in out and "copy, DECODE, 64, 1" in out and "kept what it held" in out
-
-
-def test_the_command_tells_what_it_cannot_run(capsys):
-    assert main(["audit", "--device", "cpu", "--strategy", "graph"]) == 2
-    assert "cannot run: a CUDA graph needs an NVIDIA GPU" in capsys.readouterr().out
-    assert main(["audit", "--device", "cpu", "--strategy", "best"]) == 2
-    assert "not known; there are eager, copy" in capsys.readouterr().out
