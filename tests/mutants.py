@@ -434,7 +434,66 @@ def swallowing(replay, error):
     return refresh
 
 
+@planted("error swallowed", "")
+def one_copy_of_many_may_fail(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for i in range(40):
+            try:
+                sets[1].cu_seqlens_k.copy_(sets[0].cu_seqlens_k)
+            except RuntimeError:  # the fault on show, in one place
+                if i != 23:
+                    raise
+
+    return refresh
+
+
+@planted("not restored", "page_table_1")
+def a_batch_that_failed_counts_as_done(replay, sets):
+    failed = None
+
+    def refresh(batch):
+        nonlocal failed
+        this = batch.seq_lens.tolist(), batch.req_pool_indices.tolist()
+        if this != failed:
+            failed = this
+            replay(batch)
+            failed = None
+
+    return refresh
+
+
+@planted("not restored", "page_table_1")
+def the_refresh_after_a_failed_one_is_skipped(replay, sets):
+    failed = False
+
+    def refresh(batch):
+        nonlocal failed
+        skip, failed = failed, True
+        if not skip:
+            replay(batch)
+        failed = False
+
+    return refresh
+
+
 # Inputs.
+
+
+@planted("raised", "", mode=EXTEND)
+def a_mirror_of_lengths_comes_with_one_of_accept_lengths(replay, sets):
+    return lambda batch: (
+        replay(batch) if batch.seq_lens_cpu is None else replay(batch) or batch.accept_length_cpu.sum()
+    )
+
+
+@planted("raised", "")
+def mirrors_have_the_dtype_of_the_lengths(replay, sets):
+    def refresh(batch):
+        assert batch.seq_lens_cpu is None or batch.seq_lens_cpu.dtype == batch.seq_lens.dtype
+        replay(batch)
+
+    return refresh
 
 
 @planted("wrong", "cache_seqlens_int32")
@@ -542,6 +601,43 @@ def cumulative_lengths_are_cached_by_sums_and_the_longest(replay, sets):
     return cached(replay, sets, ("cu_seqlens_k",), key)
 
 
+@planted("wrong", "cu_seqlens_k")
+def cumulative_lengths_are_cached_by_the_host_mirror(replay, sets):
+    def key(batch):
+        return tuple((batch.seq_lens if batch.seq_lens_cpu is None else batch.seq_lens_cpu).tolist())
+
+    return cached(replay, sets, ("cu_seqlens_k",), key)
+
+
+@planted("not refreshed", "cu_seqlens_k")
+def tensors_that_were_not_written_to_are_not_read_again(replay, sets):
+    last = None
+
+    def refresh(batch):
+        nonlocal last
+        this = batch.seq_lens.data_ptr(), batch.seq_lens._version
+        if this != last:
+            replay(batch)
+        last = this
+
+    return refresh
+
+
+@planted("not refreshed", "cu_seqlens_k", mode=VERIFY)
+def one_busy_request_among_empty_ones_is_forgotten(replay, sets):
+    return lambda batch: replay(batch) if int((batch.seq_lens > 0).sum()) != 1 else None
+
+
+@planted("not refreshed", "nsa_seqlens_expanded", mode=EXTEND)
+def a_batch_that_begins_with_no_rows_is_forgotten(replay, sets):
+    def refresh(batch):
+        first, *others = batch.accept_length.tolist()
+        if first > 0 or set(others) != {BASE["num_draft_tokens"]}:
+            replay(batch)
+
+    return refresh
+
+
 def skipping_tables(replay, sets, same):
     """Leaves the tables alone while what the first set holds agrees with the batch."""
 
@@ -636,12 +732,9 @@ def slots_pass_through_int16(replay, sets):
     return refresh
 
 
-@planted("written late", "page_table_1")
-def a_thread_writes_when_the_engine_pauses(replay, sets):
+def writing_late(replay, write):
+    """Calls `write(batch)` from a thread, once no other refresh has followed for a while."""
     late = threading.Timer(0, int)
-
-    def write(batch):
-        sets[1].page_table_1[int(batch.seq_lens.argmax()), 0] = -1
 
     def refresh(batch):
         nonlocal late
@@ -651,3 +744,23 @@ def a_thread_writes_when_the_engine_pauses(replay, sets):
         late.start()
 
     return refresh
+
+
+@planted("written late", "page_table_1")
+def a_thread_writes_a_table_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: sets[1].page_table_1[:, 0].fill_(-1))
+
+
+@planted("written late", "cu_seqlens_q")
+def a_thread_writes_a_constant_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: sets[0].cu_seqlens_q[1:].fill_(5))
+
+
+@planted("written late", "req_to_token")
+def a_thread_allocates_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: replay.req_to_token[0].add_(1))
+
+
+@planted("written late", "seq_lens")
+def a_thread_counts_tokens_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: batch.seq_lens.add_(1))

@@ -11,8 +11,8 @@ from ..config import ForwardMode, NSAConfig
 from ..schedules import FLASHMLA_BLOCK, SPLIT_KV
 
 _DTYPES = (torch.int64, torch.int32)
+MIRRORS = ("seq_lens_cpu", "accept_length_cpu")
 _RANDOM_CASES = 3
-
 
 # How the tensors of a batch lie in memory. What lies beside the values must not be read for them.
 _LAYOUTS = {
@@ -53,8 +53,8 @@ class Case:
     lengths: tuple[int, ...]
     rows: tuple[int, ...]
     accepts: tuple[int, ...] | None = None
-    dtypes: tuple[torch.dtype, ...] = (torch.int64,) * 3  # of lengths, rows and accept lengths
-    mirrored: bool = True
+    dtypes: tuple[torch.dtype, ...] = (torch.int64,) * 3  # of lengths, of rows and mirrors, of accept lengths
+    mirrors: tuple[str, ...] = MIRRORS
     bound: int = 0
     poisoned: bool = True
     in_place: bool = False
@@ -64,12 +64,12 @@ class Case:
 
     @staticmethod
     def of(batch: ReplayBatch, index: int) -> "Case":
-        inputs = [getattr(batch, name) for name in INPUTS]
-        lengths, rows, accepts = (None if t is None else tuple(t.tolist()) for t in inputs)
-        dtypes = tuple(torch.int64 if t is None else t.dtype for t in inputs)
-        mirror = () if batch.seq_lens_cpu is None else tuple(batch.seq_lens_cpu.tolist())
-        bound = 0 if mirror == lengths else max(mirror, default=0)
-        return Case(f"batches[{index}]", lengths, rows, accepts, dtypes, bool(mirror), bound, given=batch)
+        fields = {name: getattr(batch, name) for name in (*INPUTS, *MIRRORS)}
+        dtypes = tuple(torch.int64 if fields[name] is None else fields[name].dtype for name in INPUTS)
+        lengths, rows, accepts, bounds, _ = (None if t is None else tuple(t.tolist()) for t in fields.values())
+        mirrors = tuple(name for name in MIRRORS if fields[name] is not None)
+        bound = 0 if bounds in (None, lengths) else max(bounds)
+        return Case(f"batches[{index}]", lengths, rows, accepts, dtypes, mirrors, bound, given=batch)
 
     def batch(self, device: torch.device, previous: ReplayBatch | None = None) -> ReplayBatch:
         """Fresh tensors on `device`, or with `in_place` those of the batch before."""
@@ -80,9 +80,9 @@ class Case:
         place = _LAYOUTS[self.layout]
         return ReplayBatch(
             **{
-                name: None if values is None else place(values.to("cpu" if name.endswith("_cpu") else device))
+                name: None if values is None else place(values.to("cpu" if name in MIRRORS else device))
                 for name, values in self._tensors().items()
-                if self.mirrored or not name.endswith("_cpu")
+                if name in (*INPUTS, *self.mirrors)
             }
         )
 
@@ -92,13 +92,14 @@ class Case:
             None if values is None else torch.tensor(values, dtype=dtype)
             for values, dtype in zip((self.lengths, self.rows, self.accepts), self.dtypes, strict=True)
         )
-        mirrors = {"seq_lens_cpu": lengths.clamp(min=self.bound), "accept_length_cpu": accepts}
-        return dict(zip(INPUTS, (lengths, rows, accepts), strict=True)) | mirrors
+        mirrors = lengths.clamp(min=self.bound).to(rows.dtype), None if accepts is None else accepts.to(rows.dtype)
+        return dict(zip((*INPUTS, *MIRRORS), (lengths, rows, accepts, *mirrors), strict=True))
 
 
 def _refill(batch: ReplayBatch, values: dict[str, torch.Tensor | None]) -> ReplayBatch:
     for name, new in values.items():
-        if (target := getattr(batch, name)) is not None:
+        target = getattr(batch, name)
+        if target is not None and target.tolist() != new.tolist():  # equal ones keep their version, too
             target.copy_(new)
     return batch
 
@@ -113,10 +114,9 @@ class Limits:
     pool: int
     longest: int
 
-    def lengths(self, cycle: Sequence[int], shift: int = 0) -> tuple[int, ...]:
+    def lengths(self, cycle: Sequence[int]) -> tuple[int, ...]:
         """`cycle` dealt out to the requests, inside the limits."""
-        dealt = (cycle[(i + shift) % len(cycle)] for i in range(self.bs))
-        return tuple(min(max(length, 0), self.longest) for length in dealt)
+        return tuple(min(max(cycle[i % len(cycle)], 0), self.longest) for i in range(self.bs))
 
     def rows(self, shift: int) -> tuple[int, ...]:
         """Pool rows, each request another one while there are enough, and others for another `shift`."""
@@ -156,6 +156,8 @@ def _cycles(limits: Limits) -> dict[str, list[int]]:
         "some of length 0": [0, page + 1],
         "all of length 0": [0],
         "three, after nothing": [3],
+        "the first request alone has tokens": [page + 1, *[0] * (limits.bs - 1)],
+        "the last request alone has tokens": [*[0] * (limits.bs - 1), page + 1],
     }
 
 
@@ -166,19 +168,21 @@ def _plain(limits: Limits, index: int, name: str, cycle: list[int]) -> Case:
     lengths = limits.lengths(cycle)
     accepts = limits.accepts(patterns[index % len(patterns)], lengths)
     dtypes = (_DTYPES[index % 2], _DTYPES[index // 2 % 2], _DTYPES[index // 4 % 2])
-    return Case(name, lengths, limits.rows(index), accepts, dtypes, mirrored=index % 3 != 2)
+    mirrors = (MIRRORS, (), MIRRORS[:1], MIRRORS[1:])[index % 4]
+    return Case(name, lengths, limits.rows(index), accepts, dtypes, mirrors)
 
 
 def _special(limits: Limits, full: Case) -> list[Case]:
     """Batches that differ from one in a single respect. Without poison, what a refresh leaves out must be right."""
     most, page = limits.config.num_draft_tokens, limits.config.page_size
-    base = _distinct(limits, [page + 1, 2, 3 * page], [most, 0, 1])
+    base = _distinct(limits, [page + 1, most, 3 * page], [most, 0, 1])
     short = _distinct(limits, [2, page], [1, most])
     fewer, other_rows = {"lengths": short.lengths, "accepts": short.accepts}, _turned(base.rows)
     turned = {"lengths": _turned(base.lengths), "accepts": base.accepts and _turned(base.accepts)}
     special = {
         "distinct lengths": {},
         "the same batch again": {},
+        "the same tensors again": {"in_place": True},
         "same tensors, new values": {**fewer, "rows": limits.rows(2), "in_place": True},
         "strided inputs": {"layout": "every second"},
         "other pool rows": {"rows": other_rows},
@@ -187,6 +191,7 @@ def _special(limits: Limits, full: Case) -> list[Case]:
         "one pool row for all": {"rows": (limits.pool - 1,) * limits.bs},
         "the same lengths in another order": turned,
         "host mirrors above the lengths": {"bound": limits.longest},
+        "other lengths under equal host mirrors": {**fewer, "bound": limits.longest},
         "inputs behind other values": {"layout": "behind others"},
         "then only the later slots change": {"slots": "later pages of the next row", "poisoned": False},
         "then only the first ones": {"slots": "of the next row", "poisoned": False},
@@ -201,6 +206,7 @@ def _special(limits: Limits, full: Case) -> list[Case]:
                 ("nothing accepted", [0]),
                 ("everything accepted", [most]),
                 ("accepted by the last request only", [*[0] * (limits.bs - 1), most]),
+                ("accepted by all but the first", [0, *[most] * (limits.bs - 1)]),
             )
         }
     cases = [replace(base, name=name, **changes) for name, changes in special.items()]

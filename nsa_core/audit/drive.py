@@ -9,7 +9,7 @@ from ..batch import ReplayBatch, require_req_to_token, validate
 from ..config import ForwardMode, NSAConfig, require_mode
 from . import probes
 from .captured_set import TABLES
-from .cases import Case, default_cases
+from .cases import MIRRORS, Case, default_cases
 from .report import AuditReport, Finding, Findings
 from .session import POISONS, Refresh, Session
 from .shrink import smallest
@@ -120,7 +120,7 @@ def _run_sequence(session: Session, cases: Sequence[Case], findings: Findings) -
 
 def _for_probes(cases: Sequence[Case]) -> tuple[Case, Case]:
     """Two batches of the sequence, with host mirrors."""
-    changes = {"given": None, "in_place": False, "mirrored": True, "poisoned": True}
+    changes = {"given": None, "in_place": False, "mirrors": MIRRORS, "poisoned": True}
     return tuple(replace(case, **changes) for case in (cases[-1], cases[0]))
 
 
@@ -131,9 +131,8 @@ def _probe(session: Session, case: Case, other: Case, findings: Findings) -> tup
     findings.add(probes.late(session, case))
     operations = probes.operations(session, case)
     known = {(finding.field, finding.step) for finding in findings.listed()}
-    findings.add(
-        f for f in probes.errors(session, case, other, operations) if f.field == "" or (f.field, f.step) not in known
-    )
+    findings.add(probes.errors(session, case, operations))
+    findings.add(f for f in probes.repairs(session, case, other, operations) if (f.field, f.step) not in known)
     skipped = () if operations else ("errors inside the refresh: it runs no PyTorch operation that could be failed",)
     if not session.req_to_token.is_cuda:
         return (*skipped, "synchronisation and memory: no CUDA device holds these sets"), None

@@ -9,9 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cases import Case
 from .report import Finding
-from .session import POISONS, Session
-
-_MOST_INJECTIONS = 12  # spread over the operations of one refresh
+from .session import POISONS, Session, tensors_of
 
 
 class InjectedFault(ImportError, NotImplementedError):
@@ -26,7 +24,9 @@ class InjectedMiss(KeyError, IndexError, FileNotFoundError):
     """What a look-up for a batch size, a field or a compiled kernel that is not there would raise."""
 
 
-_FAULTS = (InjectedFault, InjectedMisfit, InjectedMiss, torch.OutOfMemoryError)
+# At how many of a refresh's operations each is injected, at most: all of them for the likeliest.
+_FAULTS = {InjectedFault: 100, InjectedMisfit: 12, InjectedMiss: 12, torch.OutOfMemoryError: 12}
+_FAILED_REFRESHES = 12
 
 
 class Inject(TorchDispatchMode):
@@ -56,19 +56,22 @@ def operations(session: Session, case: Case) -> int:
     return count.operations
 
 
-def errors(session: Session, case: Case, repair: Case, count: int) -> Iterator[Finding]:
-    """Fail one operation of a refresh after the other: the error must come out, and the next refresh put all right.
-
-    The next one is for another batch, so that whatever the failed one left behind shows.
-    """
-    for before in _spread(count):
-        for fault in _FAULTS:
-            session.poison(POISONS[0])
+def errors(session: Session, case: Case, count: int) -> Iterator[Finding]:
+    """Fail one operation of a refresh after the other: each error must come out."""
+    for fault, most in _FAULTS.items():
+        for before in _spread(count, most):
             if _swallowed(session, case, Inject(before, fault)):
                 kinds = " and ".join(base.__name__ for base in fault.__bases__)
                 message = f"operation {before} of {count} failed with {kinds} and nobody was told"
                 yield Finding("error swallowed", "", None, message)
-        for left in session.observe(replace(repair, poisoned=False), POISONS[0]):
+
+
+def repairs(session: Session, case: Case, other: Case, count: int) -> Iterator[Finding]:
+    """Fail a refresh: the next one, for another batch or the same, must put all right that it left behind."""
+    for i, before in enumerate(_spread(count, _FAILED_REFRESHES)):
+        session.poison(POISONS[0])
+        _swallowed(session, case, Inject(before))
+        for left in session.observe(replace((other, case)[i % 2], poisoned=False), POISONS[0]):
             message = f"{left.message}; the refresh before it failed at operation {before} of {count}"
             yield Finding("not restored", left.field, left.step, message, left.batch)
 
@@ -83,9 +86,9 @@ def _swallowed(session: Session, case: Case, inject: Inject) -> bool:
     return inject.operations > inject.before
 
 
-def _spread(operations: int) -> list[int]:
-    """At most `_MOST_INJECTIONS` places, the first and the last among them."""
-    chosen = min(operations, _MOST_INJECTIONS)
+def _spread(operations: int, most: int) -> list[int]:
+    """At most `most` places, the first and the last among them."""
+    chosen = min(operations, most)
     return sorted({i * (operations - 1) // max(chosen - 1, 1) for i in range(chosen)})
 
 
@@ -93,20 +96,23 @@ _PAUSE = 0.05  # seconds; a thread or stream that is later than this goes unnoti
 
 
 def late(session: Session, case: Case) -> Iterator[Finding]:
-    """Cells that change after a refresh has returned."""
+    """Cells that change after a refresh has returned, those of the inputs included."""
+    batch = case.batch(session.req_to_token.device)
+    inputs = tensors_of(batch) | {"req_to_token": session.req_to_token}
+    watched = [(name, None, tensor) for name, tensor in inputs.items()]
+    watched += [(name, captured.step, t) for captured in session.sets for name, t in captured.tensors.items()]
     session.poison(POISONS[0])
-    session.refresh(case.batch(session.req_to_token.device))
-    returned = session.snapshot()
+    session.refresh(batch)
+    returned = [tensor.clone() for _, _, tensor in watched]
     time.sleep(_PAUSE)
     if session.req_to_token.is_cuda:
         torch.cuda.synchronize()
-    for captured, held in zip(session.sets, returned, strict=True):
-        for name, tensor in captured.written().items():
-            changed = (tensor != held[name]).nonzero()
-            if len(changed):
-                at = tuple(changed[0].tolist())
-                message = f"{name}{list(at)} became {int(tensor[at])} after the refresh had returned"
-                yield Finding("written late", name, captured.step, f"{message}, {int(held[name][at])} before")
+    for (name, step, tensor), then in zip(watched, returned, strict=True):
+        changed = (tensor != then).nonzero()
+        if len(changed):
+            at = tuple(changed[0].tolist())
+            message = f"{name}{list(at)} was {int(then[at])} when the refresh returned and became {int(tensor[at])}"
+            yield Finding("written late", name, step, message)
 
 
 def device(session: Session, case: Case) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ KINDS = {
     "wrong": "a live cell was written and differs from the oracle",
     "steps differ": "draft steps that must be equal hold different live cells",
     "written outside": "a cell outside the field's rows, columns or memory was written",
-    "written late": "a cell changed after the refresh had returned, by a thread or stream that nobody waits for",
+    "written late": "a cell or an input changed after the refresh had returned, by a thread or stream of its own",
     "leading zero lost": "the first entry of a cumulative field is no longer 0",
     "constant changed": "a field that is fixed at capture was written",
     "moved": "address, shape, stride or dtype changed since capture; a graph still reads the old cells",

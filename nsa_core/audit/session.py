@@ -76,15 +76,12 @@ class Session(compare.Comparison):
         rows = torch.tensor(sorted(set(case.rows)), device=self.req_to_token.device)
         slots = SLOTS[case.slots](self._table, rows, self.config.page_size)
         self.req_to_token[rows] = slots
-        before = _values(batch)
+        before = {name: tensor.clone() for name, tensor in tensors_of(batch).items()}
         try:
             findings = self._refresh(case, batch, poison)
         finally:
-            changed = self._put_back(rows, slots)
-        if changed:
-            message = f"the refresh wrote to rows {changed} of req_to_token"
-            findings.append(Finding("input changed", "req_to_token", None, message))
-        findings += _changed_inputs(before, _values(batch))
+            written = self._put_back(rows, slots)
+        findings += written + _changed_inputs(before, batch)
         for captured in self.sets:
             findings += compare.aliases(captured, batch, self.req_to_token)
         self.batches_compared, self._previous = self.batches_compared + 1, batch
@@ -106,25 +103,27 @@ class Session(compare.Comparison):
             return [] if refusal else [Finding("raised", "", None, f"{type(error).__name__}: {error}")]
         return self.findings(cells, before) + list(compare.around(self.around, poison))
 
-    def _put_back(self, rows: torch.Tensor, slots: torch.Tensor) -> list[int]:
-        """Rows of `req_to_token` that are not what the refresh was given."""
+    def _put_back(self, rows: torch.Tensor, slots: torch.Tensor) -> list[Finding]:
+        """Makes `req_to_token` what it was at first; `slots` is what `rows` of it were for the refresh."""
         changed = rows[(self.req_to_token[rows] != slots).any(1)].tolist()
         self.req_to_token[rows] = self._table[rows]
         changed += (self.req_to_token != self._table).any(1).nonzero().flatten().tolist()
-        if changed:
-            self.req_to_token.copy_(self._table)
-        return sorted(changed)
+        if not changed:
+            return []
+        self.req_to_token.copy_(self._table)
+        message = f"the refresh wrote to rows {sorted(changed)} of req_to_token"
+        return [Finding("input changed", "req_to_token", None, message)]
 
 
-def _values(batch: ReplayBatch) -> dict[str, list[int]]:
-    """What the tensors of a batch hold, host mirrors included."""
+def tensors_of(batch: ReplayBatch) -> dict[str, torch.Tensor]:
+    """By field, host mirrors included."""
     fields = {name: getattr(batch, name) for name in ReplayBatch.__dataclass_fields__}
-    return {name: tensor.tolist() for name, tensor in fields.items() if tensor is not None}
+    return {name: tensor for name, tensor in fields.items() if tensor is not None}
 
 
-def _changed_inputs(before: dict[str, list[int]], after: dict[str, list[int]]) -> list[Finding]:
+def _changed_inputs(before: dict[str, torch.Tensor], batch: ReplayBatch) -> list[Finding]:
     return [
-        Finding("input changed", name, None, f"the refresh changed {name} from {values} to {after[name]}")
-        for name, values in before.items()
-        if values != after[name]
+        Finding("input changed", name, None, f"the refresh changed {name} from {was.tolist()} to {now.tolist()}")
+        for name, now in tensors_of(batch).items()
+        if not torch.equal(was := before[name], now)
     ]
