@@ -168,6 +168,19 @@ def test_between_is_called_before_every_refresh():
     assert report.ok and calls[:4] == ["between", "refresh"] * 2
 
 
+def test_no_slot_lies_past_the_cache_of_a_refresh_that_reads_it():
+    backend, sets = backend_for(DECODE)
+    kv_cache, seen = torch.zeros(1000, device=DEVICE), []
+
+    def refresh(batch):
+        backend.replay(batch, DECODE)
+        seen.append(int(backend.req_to_token.max()))
+        kv_cache[sets[0].page_table_1[:, 0].clamp(min=0)]
+
+    assert audited(backend, sets, refresh=refresh, num_slots=1000).ok
+    assert 1000 - backend.config.page_size <= max(seen) < 1000
+
+
 @each_mode
 def test_a_refresh_that_reads_what_it_is_to_write_is_found(mode):
     """Adding up in place relies on the old contents; a poisoned cell shows it."""
@@ -225,6 +238,7 @@ def test_a_field_that_is_gone_has_moved():
 GOOD = Requests((1, 2), (0, 1), ()).batch(DECODE)
 REFUSED = {
     "no sets": (ValueError, {"captured_sets": []}, "captured_sets is empty"),
+    "no slots": (ValueError, {"num_slots": 0}, "num_slots must be at least 1"),
     "no mode": (TypeError, {"mode": "decode"}, "ForwardMode"),
     "no contract": (ValueError, {"contract": "loose"}, "contract.*'loose'"),
     "no batches": (ValueError, {"batches": []}, "batches"),
@@ -302,11 +316,42 @@ def look_ups_that_miss(batch):
             continue
 
 
-IDIOMS = (an_import_that_fails, attributes_that_are_missing, look_ups_that_miss)
+class Longest:
+    def __init__(self, batch):
+        self.batch = batch
+
+    @property
+    def length(self):
+        return int(self.batch.seq_lens.max())
+
+
+def a_property_that_computes(batch):
+    return hasattr(Longest(batch), "length")
+
+
+def a_key_that_is_computed(batch):
+    try:
+        return {}[int(batch.seq_lens.max())]
+    except KeyError:
+        return None
+
+
+def a_comparison_of_tensors(batch):
+    return batch.seq_lens < batch.req_pool_indices  # Python tries it the other way round
+
+
+IDIOMS = (
+    an_import_that_fails,
+    attributes_that_are_missing,
+    look_ups_that_miss,
+    a_property_that_computes,
+    a_key_that_is_computed,
+    a_comparison_of_tensors,
+)
 
 
 @pytest.mark.parametrize("idiom", IDIOMS, ids=lambda idiom: idiom.__name__)
-def test_an_error_that_no_operation_raised_may_be_caught(idiom):
+def test_what_python_catches_by_design_is_no_fault(idiom):
     backend, sets = backend_for(DECODE)
     report = audited(backend, sets, refresh=lambda batch: (idiom(batch), backend.replay(batch, DECODE)))
     assert report.ok, str(report)

@@ -21,20 +21,17 @@ _LAYOUTS = {
     "behind others": lambda values: torch.cat([torch.zeros_like(values), values])[len(values) :],
 }
 
-# What `rows` of `req_to_token` hold while a batch is refreshed: slots in page-aligned runs, whichever it is.
-SLOTS = {
-    "as given": lambda table, rows, page_size: table[rows],
-    "of the next row": lambda table, rows, page_size: table[(rows + 1) % len(table)],
-    "later pages of the next row": lambda table, rows, page_size: torch.cat(
-        [table[rows, :page_size], table[(rows + 1) % len(table), page_size:]], 1
-    ),
-    "the largest": lambda table, rows, page_size: table[rows] + _room_above(table[rows], page_size),
-}
 
-
-def _room_above(slots: torch.Tensor, page_size: int) -> int:
-    """Whole pages between these slots and the last slot an int32 can name, in tokens."""
-    return (torch.iinfo(torch.int32).max - int(slots.max())) // page_size * page_size
+def slots_of(table: torch.Tensor, rows: torch.Tensor, page_size: int, num_slots: int) -> dict[str, torch.Tensor]:
+    """What `rows` of `req_to_token` may hold while a batch is refreshed: always slots in page-aligned runs."""
+    own, next_row = table[rows], table[(rows + 1) % len(table)]
+    pages_above = (num_slots - 1 - int(own.max())) // page_size
+    return {
+        "as given": own,
+        "of the next row": next_row,
+        "later pages of the next row": torch.cat([own[:, :page_size], next_row[:, page_size:]], 1),
+        "the largest": own + max(pages_above, 0) * page_size,
+    }
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Case:
     poisoned: every cell is poisoned first; else it holds what the refresh before left there.
     in_place: the tensors of the batch before are filled with these numbers, as an engine does with its input buffers.
     layout: how the tensors lie in memory. A refresh may refuse strided inputs ("every second"), but not misread them.
-    slots: what the requests' rows of `req_to_token` hold for this batch, a key of `SLOTS`.
+    slots: what the requests' rows of `req_to_token` hold for this batch, a key of `slots_of`.
     given: the caller's own batch object; it is refreshed with instead of a copy.
     """
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from ..batch import ReplayBatch, require_req_to_token, validate
-from ..config import ForwardMode, NSAConfig, require_mode
+from ..config import ForwardMode, NSAConfig, require_int, require_mode
 from . import probes
 from .captured_set import TABLES
 from .cases import MIRRORS, Case, default_cases
@@ -27,6 +27,7 @@ def audit(
     *,
     contract: str = CONTRACTS[0],
     between: Callable[[], object] | None = None,
+    num_slots: int = 2**31 - 1,
 ) -> AuditReport:
     """Drive `refresh(batch)` through batches chosen to hurt, and hold every captured cell against its rule.
 
@@ -40,6 +41,8 @@ def audit(
     contract: "live prefix": each row must be right up to its own length, and a refresh may write any captured row
         and all of `req_to_token`'s columns. "exact": it may write rows [:E] and columns [:L] only. Under both,
         leading zeros, constants, and the memory between and around the fields are out of bounds.
+    num_slots: of the KV cache. Slots up to the last one are handed out, so a refresh that also reads the cache, as a
+        whole engine does, must name its size: past the end a gather on a GPU ends the process.
     between: called before every refresh, to replay other batch sizes or modes in turn, as a serving engine would.
 
     Values, addresses and errors are looked at everywhere. On CUDA also synchronisation (with host mirrors given, a
@@ -48,10 +51,11 @@ def audit(
     """
     _require(captured_sets, mode, contract)
     require_req_to_token(req_to_token)
+    require_int("num_slots", num_slots, 1)
     if batches is not None:
         _require_batches(batches, config, req_to_token, mode, len(captured_sets))
     bs = None if batches is None else batches[0].bs
-    session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between)
+    session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between, num_slots)
     findings, skipped, counted = Findings(), ("any refresh: these sets cannot be poisoned and compared",), None
     if _can_begin(session, findings, batches or ()):
         cases = default_cases(session.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]

@@ -12,28 +12,29 @@ from .report import Finding
 from .session import POISONS, Session, tensors_of
 
 
-class InjectedFault(ImportError, NotImplementedError):
-    """What a missing compiler or kernel would raise, or as a RuntimeError a failing one."""
+class InjectedFault(NotImplementedError):
+    """What a missing kernel, or as a RuntimeError a failing one, would raise."""
+
+
+class InjectedShortage(torch.OutOfMemoryError):
+    """What a full device would raise."""
 
 
 class InjectedMisfit(AttributeError, ValueError, TypeError, AssertionError):
     """What an object that is no tensor, or a shape that does not fit, would raise."""
 
 
-class InjectedMiss(KeyError, IndexError, FileNotFoundError):
-    """What a look-up for a batch size, a field or a compiled kernel that is not there would raise."""
+class InjectedMiss(KeyError, IndexError, ImportError):
+    """What a look-up for a batch size, a field or a compiler that is not there would raise."""
 
 
 # At how many of a refresh's operations each is injected, at most: all of them for the likeliest.
-_FAULTS = {InjectedFault: 100, InjectedMisfit: 12, InjectedMiss: 12, torch.OutOfMemoryError: 12}
+_FAULTS = {InjectedFault: 200, InjectedShortage: 12, InjectedMisfit: 12, InjectedMiss: 12}
 _FAILED_REFRESHES = 12
 
 
 class Inject(TorchDispatchMode):
-    """Lets `before` operations pass and fails the next with `fault`; with None it only counts.
-
-    Nothing else fails: a `try` around an import, an attribute or a look-up is not accused of what it catches.
-    """
+    """Lets `before` operations pass and fails the next with `fault`; with None it only counts."""
 
     def __init__(self, before: int | None, fault: type[BaseException] = InjectedFault) -> None:
         super().__init__()
@@ -49,21 +50,25 @@ class Inject(TorchDispatchMode):
 
 def operations(session: Session, case: Case) -> int:
     """PyTorch operations in one refresh."""
-    count = Inject(None)
-    session.poison(POISONS[0])
+    count, batch = Inject(None), case.batch(session.req_to_token.device)
     with count:
-        session.refresh(case.batch(session.req_to_token.device))
+        session.refresh(batch)
     return count.operations
 
 
 def errors(session: Session, case: Case, count: int) -> Iterator[Finding]:
-    """Fail one operation of a refresh after the other: each error must come out."""
+    """Fail one operation of a refresh after the other: each error must come out.
+
+    Python catches single errors by design: `hasattr` one, a comparison another, a miss in a cache a third. So what is
+    no RuntimeError has to vanish at a quarter of the places to be held against the refresh.
+    """
     for fault, most in _FAULTS.items():
-        for before in _spread(count, most):
-            if _swallowed(session, case, Inject(before, fault)):
-                kinds = " and ".join(base.__name__ for base in fault.__bases__)
-                message = f"operation {before} of {count} failed with {kinds} and nobody was told"
-                yield Finding("error swallowed", "", None, message)
+        places = _spread(count, most)
+        quiet = [before for before in places if _swallowed(session, case, Inject(before, fault))]
+        if quiet and (issubclass(fault, RuntimeError) or 4 * len(quiet) >= len(places)):
+            kinds = " and ".join(base.__name__ for base in fault.__bases__)
+            message = f"operation {quiet[0]} of {count} failed with {kinds} and nobody was told"
+            yield Finding("error swallowed", "", None, f"{message} ({len(quiet)} of {len(places)} tried)")
 
 
 def repairs(session: Session, case: Case, other: Case, count: int) -> Iterator[Finding]:
@@ -78,9 +83,10 @@ def repairs(session: Session, case: Case, other: Case, count: int) -> Iterator[F
 
 def _swallowed(session: Session, case: Case, inject: Inject) -> bool:
     """Whether a refresh in which an operation failed returns as if none had."""
+    batch = case.batch(session.req_to_token.device)
     try:
         with inject:
-            session.refresh(case.batch(session.req_to_token.device))
+            session.refresh(batch)
     except Exception:  # the injected fault, or what an engine makes of it
         return False
     return inject.operations > inject.before

@@ -9,7 +9,7 @@ from ..batch import ReplayBatch
 from ..config import ForwardMode, NSAConfig
 from . import compare
 from .captured_set import sms_of_schedule, surroundings
-from .cases import SLOTS, Case, Limits
+from .cases import Case, Limits, slots_of
 from .report import Finding
 
 Refresh = Callable[[ReplayBatch], object]
@@ -30,11 +30,12 @@ class Session(compare.Comparison):
         bs: int | None,
         contract: str,
         between: Callable[[], object] | None,
+        num_slots: int,
     ) -> None:
         if config.paged_mqa_num_sms is None:  # a set that has the schedule is read by someone, asked for or not
             config = replace(config, paged_mqa_num_sms=sms_of_schedule(captured_sets[0]))
         super().__init__(captured_sets, config, req_to_token, mode, contract, bs)
-        self.refresh, self.between = refresh, between
+        self.refresh, self.between, self.num_slots = refresh, between, num_slots
         self.around = surroundings(self.sets)
         self.batches_compared, self._previous, self._table = 0, None, req_to_token.clone()
 
@@ -74,7 +75,7 @@ class Session(compare.Comparison):
         """Poison, refresh, compare; `req_to_token` is put back as it was."""
         batch = case.batch(self.req_to_token.device, self._previous)
         rows = torch.tensor(sorted(set(case.rows)), device=self.req_to_token.device)
-        slots = SLOTS[case.slots](self._table, rows, self.config.page_size)
+        slots = slots_of(self._table, rows, self.config.page_size, self.num_slots)[case.slots]
         self.req_to_token[rows] = slots
         before = {name: tensor.clone() for name, tensor in tensors_of(batch).items()}
         try:
