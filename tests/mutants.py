@@ -667,6 +667,28 @@ def tables_are_skipped_while_lengths_and_first_slots_are_right(replay, sets):
     return skipping_tables(replay, sets, same)
 
 
+@planted("not refreshed", "page_table_1")
+def a_pool_row_is_taken_for_a_request_that_grows(replay, sets):
+    """Requests that keep their row and have a few tokens more get their new columns only."""
+    last = None
+
+    def refresh(batch):
+        nonlocal last
+        lengths, rows = batch.seq_lens.tolist(), batch.req_pool_indices.tolist()
+        grown = (
+            last and rows == last[1] and all(0 < now - was < 64 for now, was in zip(lengths, last[0], strict=True))
+        )
+        grown = grown and last[0] == sets[0].cache_seqlens_int32.tolist()
+        kept = [captured.page_table_1.clone() for captured in sets]
+        replay(batch)
+        for captured, table in zip(sets, kept, strict=True):
+            for row, length in enumerate(last[0] if grown else ()):
+                captured.page_table_1[row, :length] = table[row, :length]
+        last = lengths, rows
+
+    return refresh
+
+
 @planted("wrong", "nsa_seqlens_expanded", mode=VERIFY)
 def a_verified_request_of_length_0_counts_as_padding(replay, sets):
     def refresh(batch):

@@ -141,6 +141,7 @@ def _cycles(limits: Limits) -> dict[str, list[int]]:
         "one token each, after full width": [1],
         "around a page": [page - 1, page, page + 1],
         "a token more than before": [page, page + 1, page + 2],
+        "around two pages": [2 * page + i for i in (-1, 0, 1)],
         "around top-k": [topk - 1, topk, topk + 1],
         "around top-k with drafts": [topk - limits.config.num_draft_tokens + i for i in (-1, 0, 1)],
         "around a FlashMLA block": [FLASHMLA_BLOCK + i for i in (-1, 0, 1)],
@@ -174,7 +175,9 @@ def _special(limits: Limits, full: Case) -> list[Case]:
     most, page = limits.config.num_draft_tokens, limits.config.page_size
     base = _distinct(limits, [page + 1, most, 3 * page], [most, 0, 1])
     short = _distinct(limits, [2, page], [1, most])
-    fewer, other_rows = {"lengths": short.lengths, "accepts": short.accepts}, _turned(base.rows)
+    fewer = {"lengths": short.lengths, "accepts": short.accepts}
+    more = fewer | {"lengths": limits.lengths([length + 1 for length in short.lengths])}
+    unpoisoned = {"rows": _turned(base.rows), "poisoned": False}
     turned = {"lengths": _turned(base.lengths), "accepts": base.accepts and _turned(base.accepts)}
     special = {
         "distinct lengths": {},
@@ -182,7 +185,7 @@ def _special(limits: Limits, full: Case) -> list[Case]:
         "the same tensors again": {"in_place": True},
         "same tensors, new values": {**fewer, "rows": limits.rows(2), "in_place": True},
         "strided inputs": {"layout": "every second"},
-        "other pool rows": {"rows": other_rows},
+        "other pool rows": {"rows": _turned(base.rows)},
         "the largest slots": {"slots": "the largest"},
         "slots of other requests": {"slots": "of the next row"},
         "one pool row for all": {"rows": (limits.pool - 1,) * limits.bs},
@@ -192,20 +195,19 @@ def _special(limits: Limits, full: Case) -> list[Case]:
         "inputs behind other values": {"layout": "behind others"},
         "then only the later slots change": {"slots": "later pages of the next row", "poisoned": False},
         "then only the first ones": {"slots": "of the next row", "poisoned": False},
-        "then only the pool rows": {"slots": "of the next row", "rows": other_rows, "poisoned": False},
-        "then only the order of the lengths": {**turned, "rows": other_rows, "poisoned": False},
-        "then fewer tokens": {**fewer, "rows": other_rows, "poisoned": False},
+        "then only the pool rows": {"slots": "of the next row", **unpoisoned},
+        "then only the order of the lengths": {"slots": "of the next row", **turned, **unpoisoned},
+        "then fewer tokens": {**fewer, **unpoisoned},
+        "then a token more, in other slots": {"slots": "of the next row", **more, **unpoisoned},
+    }
+    accepted = {
+        "nothing accepted": [0],
+        "everything accepted": [most],
+        "accepted by the last request only": [*[0] * (limits.bs - 1), most],
+        "accepted by all but the first": [0, *[most] * (limits.bs - 1)],
     }
     if limits.mode.is_draft_extend():
-        special |= {
-            name: {"accepts": limits.accepts(cycle, base.lengths)}
-            for name, cycle in (
-                ("nothing accepted", [0]),
-                ("everything accepted", [most]),
-                ("accepted by the last request only", [*[0] * (limits.bs - 1), most]),
-                ("accepted by all but the first", [0, *[most] * (limits.bs - 1)]),
-            )
-        }
+        special |= {name: {"accepts": limits.accepts(cycle, base.lengths)} for name, cycle in accepted.items()}
     cases = [replace(base, name=name, **changes) for name, changes in special.items()]
     return [*cases, _padded(limits, replace(full, name="padded to the captured size"))]
 

@@ -39,7 +39,8 @@ def audit(
     req_to_token: for some batches the rows of their requests hold other slots; afterwards it is as it was.
     batches: instead of the default sequence; all of one size, the captured one. Else `cache_seqlens_int32` tells it.
     contract: "live prefix": each row must be right up to its own length, and a refresh may write any captured row
-        and all of `req_to_token`'s columns. "exact": it may write rows [:E] and columns [:L] only. Under both,
+        and all of `req_to_token`'s columns. "exact": rows [:E] and columns [:L] must be
+        right and no others written; L is that of the longest request, as the host mirror gives it. Under both,
         leading zeros, constants, and the memory between and around the fields are out of bounds.
     num_slots: of the KV cache. Slots up to the last one are handed out, so a refresh that also reads the cache, as a
         whole engine does, must name its size: past the end a gather on a GPU ends the process.
