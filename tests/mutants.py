@@ -1,9 +1,12 @@
 """A gallery of faults: a correct refresh, made wrong the way engines got it wrong.
 
 A mutant is `name(replay, sets)`: `replay(batch)` refreshes `sets` correctly, and what is returned does almost that.
+`replay.req_to_token` is the token table. What is `modelled_on` a report happened; what is `planted` shows with one
+property of a batch only, or to one way of looking.
 """
 
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import torch
@@ -26,10 +29,10 @@ VECTORS = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """report: where it happened. kind, field: a finding that the audit must come back with."""
+    """report: where it happened, if it did. kind, field: a finding that the audit must come back with."""
 
     make: object
-    report: str
+    report: str | None
     kind: str
     field: str
     mode: nsa.ForwardMode = DECODE
@@ -52,7 +55,12 @@ class Mutant:
             width = WIDTH if self.sets == "strided" else config.max_context_len
             sets = [strided_set(config, self.mode, width, gap=7 * (self.sets == "strided")) for _ in range(STEPS)]
             backend.adopt(BS, self.mode, sets)
-        return self.make(lambda batch: backend.replay(batch, self.mode), sets), sets, config, table
+
+        def replay(batch):
+            backend.replay(batch, self.mode)
+
+        replay.req_to_token = table
+        return self.make(replay, sets), sets, config, table
 
 
 def numbers(*shape):
@@ -84,6 +92,10 @@ def modelled_on(report, kind, field, **options):
         return make
 
     return add
+
+
+def planted(kind, field, **options):
+    return modelled_on(None, kind, field, **options)
 
 
 # Stale contents.
@@ -390,3 +402,387 @@ def what_failed_once_is_never_tried_again(replay, sets):
             pending = True
 
     return refresh
+
+
+@planted("error swallowed", "")
+def one_kind_of_error_means_a_shape_that_does_not_fit(replay, sets):
+    return swallowing(replay, ValueError)
+
+
+@planted("error swallowed", "")
+def one_kind_of_error_means_a_batch_size_not_captured(replay, sets):
+    return swallowing(replay, KeyError)
+
+
+@planted("error swallowed", "")
+def one_kind_of_error_means_no_memory(replay, sets):
+    return swallowing(replay, torch.OutOfMemoryError)
+
+
+@planted("error swallowed", "")
+def one_kind_of_error_means_no_such_kernel(replay, sets):
+    return swallowing(replay, NotImplementedError)
+
+
+def swallowing(replay, error):
+    def refresh(batch):
+        try:
+            replay(batch)
+        except error:  # the fault on show
+            pass
+
+    return refresh
+
+
+@planted("error swallowed", "")
+def one_copy_of_many_may_fail(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for i in range(40):
+            try:
+                sets[1].cu_seqlens_k.copy_(sets[0].cu_seqlens_k)
+            except RuntimeError:  # the fault on show, in one place
+                if i != 23:
+                    raise
+
+    return refresh
+
+
+@planted("not restored", "page_table_1")
+def a_batch_that_failed_counts_as_done(replay, sets):
+    failed = None
+
+    def refresh(batch):
+        nonlocal failed
+        this = batch.seq_lens.tolist(), batch.req_pool_indices.tolist()
+        if this != failed:
+            failed = this
+            replay(batch)
+            failed = None
+
+    return refresh
+
+
+@planted("not restored", "page_table_1")
+def the_refresh_after_a_failed_one_is_skipped(replay, sets):
+    failed = False
+
+    def refresh(batch):
+        nonlocal failed
+        skip, failed = failed, True
+        if not skip:
+            replay(batch)
+        failed = False
+
+    return refresh
+
+
+# Inputs.
+
+
+@planted("raised", "", mode=EXTEND)
+def a_mirror_of_lengths_comes_with_one_of_accept_lengths(replay, sets):
+    return lambda batch: (
+        replay(batch) if batch.seq_lens_cpu is None else replay(batch) or batch.accept_length_cpu.sum()
+    )
+
+
+@planted("raised", "")
+def mirrors_have_the_dtype_of_the_lengths(replay, sets):
+    def refresh(batch):
+        assert batch.seq_lens_cpu is None or batch.seq_lens_cpu.dtype == batch.seq_lens.dtype
+        replay(batch)
+
+    return refresh
+
+
+@planted("wrong", "cache_seqlens_int32")
+def the_host_mirror_is_taken_for_the_lengths(replay, sets):
+    def refresh(batch):
+        mirror = batch.seq_lens_cpu
+        replay(batch if mirror is None else replace(batch, seq_lens=mirror.to(DEVICE)))
+
+    return refresh
+
+
+@planted("input changed", "seq_lens_cpu")
+def lengths_grow_in_the_host_mirror(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        if batch.seq_lens_cpu is not None:
+            batch.seq_lens_cpu.add_(1)
+
+    return refresh
+
+
+@planted("input changed", "accept_length_cpu", mode=EXTEND)
+def accepted_tokens_are_taken_off_the_host_mirror(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        if batch.accept_length_cpu is not None:
+            batch.accept_length_cpu.zero_()
+
+    return refresh
+
+
+@planted("not refreshed", "nsa_seqlens_expanded", mode=EXTEND)
+def int64_accept_lengths_are_read_as_int32(replay, sets):
+    def refresh(batch):
+        replay(replace(batch, accept_length=batch.accept_length.view(torch.int32)[:BS], accept_length_cpu=None))
+
+    return refresh
+
+
+@planted("wrong", "cache_seqlens_int32")
+def inputs_are_read_from_the_start_of_their_storage(replay, sets):
+    def refresh(batch):
+        lengths, rows = (t.as_strided(t.shape, t.stride(), 0) for t in (batch.seq_lens, batch.req_pool_indices))
+        replay(nsa.ReplayBatch(lengths, rows))
+
+    return refresh
+
+
+@planted("input changed", "req_to_token")
+def pool_rows_change_places_in_the_token_table(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        replay.req_to_token.copy_(replay.req_to_token.flip(0))
+
+    return refresh
+
+
+@planted("input changed", "req_to_token")
+def a_row_of_the_token_table_is_turned_round(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        row = replay.req_to_token[int(batch.req_pool_indices[0])]
+        row.copy_(row.flip(0))
+
+    return refresh
+
+
+# What a refresh thinks it knows.
+
+
+def cached(replay, sets, names, key):
+    """Takes the fields of `names` from what a batch with the same key came to."""
+    known = {}
+
+    def refresh(batch):
+        replay(batch)
+        values = known.setdefault(key(batch), [getattr(sets[0], name).clone() for name in names])
+        for captured in sets:
+            for name, of_batch in zip(names, values, strict=True):
+                getattr(captured, name).copy_(of_batch)
+
+    return refresh
+
+
+@planted("wrong", "page_table_1")
+def tables_are_cached_by_lengths(replay, sets):
+    return cached(replay, sets, ("page_table_1",), lambda batch: tuple(batch.seq_lens.tolist()))
+
+
+@planted("wrong", "real_page_table")
+def tables_are_cached_by_lengths_and_pool_rows(replay, sets):
+    return cached(replay, sets, ("real_page_table",), lambda b: (*b.seq_lens.tolist(), *b.req_pool_indices.tolist()))
+
+
+@planted("wrong", "cu_seqlens_k")
+def cumulative_lengths_are_cached_by_the_sum_of_lengths(replay, sets):
+    return cached(replay, sets, ("cu_seqlens_k",), lambda batch: int(batch.seq_lens.sum()))
+
+
+@planted("wrong", "cu_seqlens_k", mode=EXTEND)
+def cumulative_lengths_are_cached_by_sums_and_the_longest(replay, sets):
+    def key(batch):
+        return int(batch.seq_lens.sum()), int(batch.seq_lens.max()), int(batch.accept_length.sum())
+
+    return cached(replay, sets, ("cu_seqlens_k",), key)
+
+
+@planted("wrong", "cu_seqlens_k")
+def cumulative_lengths_are_cached_by_the_host_mirror(replay, sets):
+    def key(batch):
+        return tuple((batch.seq_lens if batch.seq_lens_cpu is None else batch.seq_lens_cpu).tolist())
+
+    return cached(replay, sets, ("cu_seqlens_k",), key)
+
+
+@planted("not refreshed", "cu_seqlens_k")
+def tensors_that_were_not_written_to_are_not_read_again(replay, sets):
+    last = None
+
+    def refresh(batch):
+        nonlocal last
+        this = batch.seq_lens.data_ptr(), batch.seq_lens._version
+        if this != last:
+            replay(batch)
+        last = this
+
+    return refresh
+
+
+@planted("not refreshed", "cu_seqlens_k", mode=VERIFY)
+def one_busy_request_among_empty_ones_is_forgotten(replay, sets):
+    return lambda batch: replay(batch) if int((batch.seq_lens > 0).sum()) != 1 else None
+
+
+@planted("not refreshed", "nsa_seqlens_expanded", mode=EXTEND)
+def a_batch_that_begins_with_no_rows_is_forgotten(replay, sets):
+    def refresh(batch):
+        first, *others = batch.accept_length.tolist()
+        if first > 0 or set(others) != {BASE["num_draft_tokens"]}:
+            replay(batch)
+
+    return refresh
+
+
+def skipping_tables(replay, sets, same):
+    """Leaves the tables alone while what the first set holds agrees with the batch."""
+
+    def refresh(batch):
+        skip = same(batch)
+        kept = [(captured.page_table_1.clone(), captured.real_page_table.clone()) for captured in sets]
+        replay(batch)
+        for captured, (slots, pages) in zip(sets, kept if skip else (), strict=skip):
+            captured.page_table_1.copy_(slots)
+            captured.real_page_table.copy_(pages)
+
+    return refresh
+
+
+@planted("not refreshed", "page_table_1")
+def tables_are_skipped_while_the_captured_lengths_are_right(replay, sets):
+    return skipping_tables(replay, sets, lambda batch: bool((sets[0].cache_seqlens_int32 == batch.seq_lens).all()))
+
+
+@planted("not refreshed", "real_page_table")
+def tables_are_skipped_while_lengths_and_first_slots_are_right(replay, sets):
+    def same(batch):
+        live = batch.seq_lens > 0
+        first = replay.req_to_token[batch.req_pool_indices.long(), 0] == sets[0].page_table_1[:, 0]
+        return bool((sets[0].cache_seqlens_int32 == batch.seq_lens).all() and first[live].all())
+
+    return skipping_tables(replay, sets, same)
+
+
+@planted("not refreshed", "page_table_1")
+def a_pool_row_is_taken_for_a_request_that_grows(replay, sets):
+    """Requests that keep their row and have a few tokens more get their new columns only."""
+    last = None
+
+    def refresh(batch):
+        nonlocal last
+        lengths, rows = batch.seq_lens.tolist(), batch.req_pool_indices.tolist()
+        grown = (
+            last and rows == last[1] and all(0 < now - was < 64 for now, was in zip(lengths, last[0], strict=True))
+        )
+        grown = grown and last[0] == sets[0].cache_seqlens_int32.tolist()
+        kept = [captured.page_table_1.clone() for captured in sets]
+        replay(batch)
+        for captured, table in zip(sets, kept, strict=True):
+            for row, length in enumerate(last[0] if grown else ()):
+                captured.page_table_1[row, :length] = table[row, :length]
+        last = lengths, rows
+
+    return refresh
+
+
+@planted("wrong", "nsa_seqlens_expanded", mode=VERIFY)
+def a_verified_request_of_length_0_counts_as_padding(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        padding = (batch.seq_lens == 0).repeat_interleave(BASE["num_draft_tokens"])
+        for captured in sets:
+            captured.nsa_seqlens_expanded.masked_fill_(padding, 1)
+
+    return refresh
+
+
+@planted("wrong", "cache_seqlens_int32", mode=EXTEND)
+def an_extended_request_of_length_0_has_one_token(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.cache_seqlens_int32.clamp_(min=1)
+
+    return refresh
+
+
+@planted("wrong", "nsa_seqlens_expanded", mode=EXTEND)
+def equal_accept_lengths_count_as_all_accepted(replay, sets):
+    def refresh(batch):
+        equal = 1 < int(batch.accept_length.min()) == int(batch.accept_length.max())
+        most = batch.seq_lens.clamp(max=BASE["num_draft_tokens"]).int()
+        replay(replace(batch, accept_length=most, accept_length_cpu=None) if equal else batch)
+
+    return refresh
+
+
+@planted("wrong", "cache_seqlens_int32")
+def ascending_lengths_are_turned_round(replay, sets):
+    def refresh(batch):
+        ascending = bool((batch.seq_lens.diff() > 0).all())
+        replay(replace(batch, seq_lens=batch.seq_lens.flip(0), seq_lens_cpu=None) if ascending else batch)
+
+    return refresh
+
+
+# Slots, and time.
+
+
+@planted("wrong", "real_page_table")
+def pages_are_divided_as_floats(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.real_page_table.copy_(
+                (captured.page_table_1[:, :: BASE["page_size"]] / BASE["page_size"]).floor()
+            )
+
+    return refresh
+
+
+@planted("wrong", "page_table_1")
+def slots_pass_through_int16(replay, sets):
+    def refresh(batch):
+        replay(batch)
+        for captured in sets:
+            captured.page_table_1.copy_(captured.page_table_1.short())
+
+    return refresh
+
+
+def writing_late(replay, write):
+    """Calls `write(batch)` from a thread, once no other refresh has followed for a while."""
+    late = threading.Timer(0, int)
+
+    def refresh(batch):
+        nonlocal late
+        late.cancel()
+        replay(batch)
+        late = threading.Timer(0.02, write, [batch])
+        late.start()
+
+    return refresh
+
+
+@planted("written late", "page_table_1")
+def a_thread_writes_a_table_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: sets[1].page_table_1[:, 0].fill_(-1))
+
+
+@planted("written late", "cu_seqlens_q")
+def a_thread_writes_a_constant_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: sets[0].cu_seqlens_q[1:].fill_(5))
+
+
+@planted("written late", "req_to_token")
+def a_thread_allocates_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: replay.req_to_token[0].add_(1))
+
+
+@planted("written late", "seq_lens")
+def a_thread_counts_tokens_when_the_engine_pauses(replay, sets):
+    return writing_late(replay, lambda batch: batch.seq_lens.add_(1))

@@ -38,9 +38,9 @@ def test_mutant_is_found(mutant):
     assert mutant.kind in str(report) and mutant.field in str(report)
 
 
-def test_each_mutant_has_a_report_and_every_kind_of_fault_a_mutant():
+def test_mutants_are_told_apart_and_every_kind_of_fault_has_one():
     assert len(GALLERY) >= 14 and len({mutant.name for mutant in GALLERY}) == len(GALLERY)
-    assert all("#" in mutant.report for mutant in GALLERY)
+    assert all("#" in mutant.report for mutant in GALLERY if mutant.report is not None)
     assert {mutant.kind for mutant in GALLERY} == FOUND_ON_CPU
 
 

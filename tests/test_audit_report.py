@@ -9,7 +9,6 @@ from device import DEVICE
 from mutants import BS, strided_set
 
 import nsa_core as nsa
-from nsa_core.__main__ import main
 from nsa_core.audit import KINDS, Finding, audit
 from nsa_core.schedules import RELEASES, schedule_paged_mqa
 
@@ -169,6 +168,19 @@ def test_between_is_called_before_every_refresh():
     assert report.ok and calls[:4] == ["between", "refresh"] * 2
 
 
+def test_no_slot_lies_past_the_cache_of_a_refresh_that_reads_it():
+    backend, sets = backend_for(DECODE)
+    kv_cache, seen = torch.zeros(1000, device=DEVICE), []
+
+    def refresh(batch):
+        backend.replay(batch, DECODE)
+        seen.append(int(backend.req_to_token.max()))
+        kv_cache[sets[0].page_table_1[:, 0].clamp(min=0)]
+
+    assert audited(backend, sets, refresh=refresh, num_slots=1000).ok
+    assert 1000 - backend.config.page_size <= max(seen) < 1000
+
+
 @each_mode
 def test_a_refresh_that_reads_what_it_is_to_write_is_found(mode):
     """Adding up in place relies on the old contents; a poisoned cell shows it."""
@@ -200,8 +212,13 @@ def test_a_refresh_that_writes_to_the_token_table_is_told():
         backend.replay(batch, DECODE)
         backend.req_to_token[4, 3] += 1
 
-    (finding,) = [f for f in audited(backend, sets, refresh=refresh).findings if f.kind == "input changed"]
-    assert finding.field == "req_to_token" and "rows [4]" in finding.message
+    before = backend.req_to_token.clone()
+    report = audited(backend, sets, refresh=refresh)
+    (finding,) = [f for f in report.findings if f.kind == "input changed"]
+    assert (
+        finding.field == "req_to_token" and "rows [4]" in finding.message and finding.batches >= report.batches // 2
+    )
+    assert torch.equal(backend.req_to_token, before)
 
 
 def test_a_field_that_is_gone_has_moved():
@@ -218,11 +235,39 @@ def test_a_field_that_is_gone_has_moved():
     )
 
 
+GOOD = Requests((1, 2), (0, 1), ()).batch(DECODE)
 REFUSED = {
     "no sets": (ValueError, {"captured_sets": []}, "captured_sets is empty"),
+    "no slots": (ValueError, {"num_slots": 0}, "num_slots must be at least 1"),
     "no mode": (TypeError, {"mode": "decode"}, "ForwardMode"),
     "no contract": (ValueError, {"contract": "loose"}, "contract.*'loose'"),
     "no batches": (ValueError, {"batches": []}, "batches"),
+    "one batch, not in a list": (
+        TypeError,
+        {"batches": Requests((1,), (0,), ()).batch(DECODE)},
+        "list of ReplayBatch",
+    ),
+    "None for a batch": (
+        TypeError,
+        {"batches": [GOOD, None]},
+        r"batches\[1\]: batch must be a ReplayBatch, got None",
+    ),
+    "a batch of lists": (TypeError, {"batches": [nsa.ReplayBatch([1, 2], [0, 1])]}, r"batches\[0\]: seq_lens must"),
+    "a row past the pool": (
+        ValueError,
+        {"batches": [GOOD, Requests((1, 1), (0, 5), ()).batch(DECODE)]},
+        r"batches\[1\]: req_pool_indices\[1\] is 5",
+    ),
+    "a batch of another mode": (
+        ValueError,
+        {"batches": [GOOD], "mode": EXTEND},
+        r"batches\[0\]: accept_length is None",
+    ),
+    "a token table of int64": (
+        TypeError,
+        {"req_to_token": token_table(2, 9, 1).long()},
+        "req_to_token must be an int32",
+    ),
     "two sizes": (ValueError, {"batches": [Requests((1,) * n, (0,) * n, ()).batch(DECODE) for n in (1, 2)]}, "sizes"),
     "a field missing": (ValueError, {"captured_sets": [SimpleNamespace()]}, "cache_seqlens_int32 is missing"),
     "no tensor": (TypeError, {"captured_sets": [SimpleNamespace(cache_seqlens_int32=[1])]}, "cache_seqlens_int32"),
@@ -234,7 +279,7 @@ REFUSED = {
 def test_what_cannot_be_audited_is_refused_by_name(error, change, says):
     backend, sets = backend_for(change.get("mode") if change.get("mode") is VERIFY else DECODE)
     given = {
-        "refresh": lambda batch: None,
+        "refresh": lambda batch: pytest.fail("refused arguments must not be refreshed with"),
         "captured_sets": sets,
         "config": CONFIG,
         "req_to_token": backend.req_to_token,
@@ -244,25 +289,69 @@ def test_what_cannot_be_audited_is_refused_by_name(error, change, says):
         audit(**given | change)
 
 
-# The command.
+# Errors that a refresh may catch.
 
 
-def test_the_command_is_clean_here_and_says_so(capsys):
-    assert main(["audit", "--strategy", "copy", "--strategy", "shared", "--page-size", "64", "--steps", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 * 3 and all(line.endswith("clean") for line in lines[1:])
+def an_import_that_fails(batch):
+    try:
+        import no_such_kernels
+    except ImportError:
+        no_such_kernels = None
+    return no_such_kernels
 
 
-def test_the_command_fails_when_something_was_found(capsys, monkeypatch):
-    copy = nsa.strategies.__globals__["REGISTRY"]["copy"]
-    monkeypatch.setattr(copy, "execute", lambda self, plans: {})
-    assert main(["audit", "--device", "cpu", "--strategy", "copy", "--page-size", "64", "--steps", "1"]) == 1
-    out = capsys.readouterr().out
-    assert "findings" in out and "copy, DECODE, 64, 1" in out and "kept what it held" in out
+def attributes_that_are_missing(batch):
+    try:
+        longest = batch.longest
+    except AttributeError:
+        longest = getattr(batch, "most", 0)
+    return longest if hasattr(batch, "most") else None
 
 
-def test_the_command_tells_what_it_cannot_run(capsys):
-    assert main(["audit", "--device", "cpu", "--strategy", "graph"]) == 2
-    assert "cannot run: a CUDA graph needs an NVIDIA GPU" in capsys.readouterr().out
-    assert main(["audit", "--device", "cpu", "--strategy", "best"]) == 2
-    assert "not known; there are eager, copy" in capsys.readouterr().out
+def look_ups_that_miss(batch):
+    for error, table in ((KeyError, {}), (IndexError, [])):
+        try:
+            return table[batch.bs]
+        except error:
+            continue
+
+
+class Longest:
+    def __init__(self, batch):
+        self.batch = batch
+
+    @property
+    def length(self):
+        return int(self.batch.seq_lens.max())
+
+
+def a_property_that_computes(batch):
+    return hasattr(Longest(batch), "length")
+
+
+def a_key_that_is_computed(batch):
+    try:
+        return {}[int(batch.seq_lens.max())]
+    except KeyError:
+        return None
+
+
+def a_comparison_of_tensors(batch):
+    return batch.seq_lens < batch.req_pool_indices  # Python tries it the other way round
+
+
+IDIOMS = (
+    an_import_that_fails,
+    attributes_that_are_missing,
+    look_ups_that_miss,
+    a_property_that_computes,
+    a_key_that_is_computed,
+    a_comparison_of_tensors,
+)
+
+
+@pytest.mark.parametrize("idiom", IDIOMS, ids=lambda idiom: idiom.__name__)
+def test_what_python_catches_by_design_is_no_fault(idiom):
+    backend, sets = backend_for(DECODE)
+    report = audited(backend, sets, refresh=lambda batch: (idiom(batch), backend.replay(batch, DECODE)))
+    assert report.ok, str(report)

@@ -1,12 +1,12 @@
 """python -m nsa_core audit: every strategy that can run here, in each mode, at several page sizes and step counts."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
-from ..config import NSAConfig
-from ..strategies import strategies
+from ..config import NSAConfig, require_int
+from ..strategies import StrategyInfo, strategies
 from .own import MODES, audit_strategy, token_table
 from .report import AuditReport, table
 
@@ -22,6 +22,7 @@ _SIZES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.epilog = "example: python -m nsa_core audit --strategy copy --strategy shared --page-size 64 --steps 3"
     parser.add_argument("--device", default=default, help="where the captured sets live (default: %(default)s)")
     parser.add_argument("--strategy", action="append", help="audit this one only; may be given several times")
     parser.add_argument("--page-size", type=int, action="append", help="default: 1 and 64")
@@ -29,36 +30,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print one line per audit and its findings. 1: there were some; 2: a strategy asked for cannot run here."""
-    device, lines, reports = torch.device(args.device), [], []
-    for name, unable in _chosen(args.strategy, device):
-        if unable is not None:
-            lines.append((name, "-", "-", "-", unable))
-            continue
-        for labels, report in _audits(name, device, args.page_size or [1, 64], args.steps or [1, 3]):
+    """Print one line per audit and its findings. 1: there were some; 2: a strategy asked for cannot run here.
+
+    Raises ValueError, before the first audit, for a device, strategy, page size or step count that there is not.
+    """
+    device, configs = (
+        _device(args.device),
+        [NSAConfig(page_size=size, **_SIZES) for size in args.page_size or (1, 64)],
+    )
+    step_counts = args.steps or [1, 3]
+    for steps in step_counts:
+        require_int("steps", steps, 1)
+    chosen = _chosen(args.strategy, device)
+    lines, reports = [], []
+    for name in (name for name, info in chosen.items() if info.available):
+        for labels, report in _audits(name, device, configs, step_counts):
             lines.append((name, *labels, "clean" if report.ok else f"{len(report.findings)} findings"))
             reports += [] if report.ok else [f"\n{name}, {', '.join(labels)}\n{report}"]
-    print("\n".join(table(("strategy", "mode", "page size", "steps", "audit"), lines) + reports))
-    return 1 if reports else 2 if args.strategy and any(mode == "-" for _, mode, *_ in lines) else 0
+    unable = _unable(chosen.values())
+    print("\n".join(table(("strategy", "mode", "page size", "steps", "audit"), lines) + unable + reports))
+    return 1 if reports else 2 if args.strategy and unable else 0
 
 
-def _chosen(names: list[str] | None, device: torch.device) -> Iterator[tuple[str, str | None]]:
-    """Each strategy and why it cannot run, None where it can."""
+def _device(name: str) -> torch.device:
+    try:
+        tensor = torch.zeros(1, device=name)
+        tensor.tolist()
+        return tensor.device
+    except (AssertionError, RuntimeError) as error:  # PyTorch built without that kind of device asserts
+        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def _chosen(names: list[str] | None, device: torch.device) -> dict[str, StrategyInfo]:
     known = strategies(device)
-    for name in names or known:
+    for name in names or ():
         if name not in known:
-            yield name, f"not known; there are {', '.join(known)}"
-        else:
-            yield name, None if known[name].available else f"cannot run: {known[name].reason}"
+            raise ValueError(f"strategy {name!r} is not known; choose one of {', '.join(known)}")
+    return {name: known[name] for name in names or known}
+
+
+def _unable(chosen: Iterable[StrategyInfo]) -> list[str]:
+    """One line per reason, with the strategies that cannot run for it."""
+    names: dict[str, list[str]] = {}
+    for info in chosen:
+        if not info.available:
+            names.setdefault(info.reason, []).append(info.name)
+    return [f"cannot run: {', '.join(of_reason)}: {reason}" for reason, of_reason in names.items()]
 
 
 def _audits(
-    strategy: str, device: torch.device, page_sizes: list[int], step_counts: list[int]
+    strategy: str, device: torch.device, configs: list[NSAConfig], step_counts: list[int]
 ) -> Iterator[tuple[tuple[str, str, str], AuditReport]]:
-    for page_size in page_sizes:
-        config = NSAConfig(page_size=page_size, **_SIZES)
-        req_to_token = token_table(POOL, WIDTH, page_size, device)
+    for config in configs:
+        req_to_token = token_table(POOL, WIDTH, config.page_size, device)
         for mode in MODES:
             for steps in step_counts:
                 report = audit_strategy(strategy, config, req_to_token, mode, steps, BATCH_SIZE)
-                yield (mode.name, str(page_size), str(steps)), report
+                yield (mode.name, str(config.page_size), str(steps)), report

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from ..batch import ReplayBatch
-from ..config import ForwardMode, NSAConfig, require_mode
+from ..batch import ReplayBatch, require_req_to_token, validate
+from ..config import ForwardMode, NSAConfig, require_int, require_mode
 from . import probes
 from .captured_set import TABLES
-from .cases import Case, default_cases
+from .cases import MIRRORS, Case, default_cases
 from .report import AuditReport, Finding, Findings
 from .session import POISONS, Refresh, Session
 from .shrink import smallest
@@ -27,6 +27,7 @@ def audit(
     *,
     contract: str = CONTRACTS[0],
     between: Callable[[], object] | None = None,
+    num_slots: int = 2**31 - 1,
 ) -> AuditReport:
     """Drive `refresh(batch)` through batches chosen to hurt, and hold every captured cell against its rule.
 
@@ -35,26 +36,32 @@ def audit(
     captured_sets: one object per draft step with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`).
         Their cells are poisoned and overwritten: audit before serving, not beside it. A set that has a
         `paged_mqa_schedule_metadata` must keep it in step with `nsa_seqlens_expanded`.
-    req_to_token: for one batch the rows of its requests change places, and return.
+    req_to_token: for some batches the rows of their requests hold other slots; afterwards it is as it was.
     batches: instead of the default sequence; all of one size, the captured one. Else `cache_seqlens_int32` tells it.
     contract: "live prefix": each row must be right up to its own length, and a refresh may write any captured row
-        and all of `req_to_token`'s columns. "exact": it may write rows [:E] and columns [:L] only. Under both,
+        and all of `req_to_token`'s columns. "exact": rows [:E] and columns [:L] must be
+        right and no others written; L is that of the longest request, as the host mirror gives it. Under both,
         leading zeros, constants, and the memory between and around the fields are out of bounds.
+    num_slots: of the KV cache. Slots up to the last one are handed out, so a refresh that also reads the cache, as a
+        whole engine does, must name its size: past the end a gather on a GPU ends the process.
     between: called before every refresh, to replay other batch sizes or modes in turn, as a serving engine would.
 
     Values, addresses and errors are looked at everywhere. On CUDA also synchronisation (with host mirrors given, a
     refresh has no reason to wait) and memory (what is kept; temporaries from PyTorch's cache are only counted).
     Raises TypeError or ValueError where the arguments cannot be audited; what `refresh` raises becomes a finding.
     """
-    _require(captured_sets, mode, batches, contract)
+    _require(captured_sets, mode, contract)
+    require_req_to_token(req_to_token)
+    require_int("num_slots", num_slots, 1)
+    if batches is not None:
+        _require_batches(batches, config, req_to_token, mode, len(captured_sets))
     bs = None if batches is None else batches[0].bs
-    session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between)
+    session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between, num_slots)
     findings, skipped, counted = Findings(), ("any refresh: these sets cannot be poisoned and compared",), None
     if _can_begin(session, findings, batches or ()):
         cases = default_cases(session.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
         try:
             _run_sequence(session, cases, findings)
-            findings.add(session.at_end())
             skipped, counted = _probe(session, *_for_probes(cases), findings)
             _shrink(session, findings)
         finally:
@@ -80,13 +87,27 @@ def _can_begin(session: Session, findings: Findings, batches: Sequence[ReplayBat
     return "aliases an input" not in {finding.kind for finding in findings.listed()}
 
 
-def _require(captured_sets: Sequence[object], mode: ForwardMode, batches: object, contract: str) -> None:
+def _require(captured_sets: Sequence[object], mode: ForwardMode, contract: str) -> None:
     require_mode(mode)
     if contract not in CONTRACTS:
         raise ValueError(f"contract must be one of {', '.join(map(repr, CONTRACTS))}, got {contract!r}")
     if not captured_sets:
         raise ValueError("captured_sets is empty; give one set per draft step")
-    if batches is not None and (not batches or len({batch.bs for batch in batches}) > 1):
+
+
+def _require_batches(
+    batches: object, config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, num_steps: int
+) -> None:
+    """Raise TypeError or ValueError, with the entry's index, unless a replay could be given each of them."""
+    if not isinstance(batches, Sequence):
+        raise TypeError(f"batches must be a list of ReplayBatch, got {batches!r}")
+    width = req_to_token.shape[1]
+    for i, batch in enumerate(batches):
+        try:
+            validate(config, req_to_token, batch, mode, width=width, num_steps=num_steps, read_values=True)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batches[{i}]: {error}") from error
+    if len({batch.bs for batch in batches}) != 1:
         raise ValueError(f"batches have sizes {[batch.bs for batch in batches]}; give at least one, all of one size")
 
 
@@ -104,18 +125,19 @@ def _run_sequence(session: Session, cases: Sequence[Case], findings: Findings) -
 
 def _for_probes(cases: Sequence[Case]) -> tuple[Case, Case]:
     """Two batches of the sequence, with host mirrors."""
-    return tuple(replace(case, given=None, in_place=False, mirrored=True) for case in (cases[-1], cases[0]))
+    changes = {"given": None, "in_place": False, "mirrors": MIRRORS, "poisoned": True}
+    return tuple(replace(case, **changes) for case in (cases[-1], cases[0]))
 
 
 def _probe(session: Session, case: Case, other: Case, findings: Findings) -> tuple[tuple[str, ...], int | None]:
     """Returns what could not be looked at, and the allocations of one refresh on CUDA."""
     if any(finding.kind == "raised" for finding in findings.listed()):
         return ("errors inside the refresh, synchronisation and memory: it fails on valid batches as it is",), None
+    findings.add(probes.late(session, case))
     operations = probes.operations(session, case)
     known = {(finding.field, finding.step) for finding in findings.listed()}
-    findings.add(
-        f for f in probes.errors(session, case, other, operations) if f.field == "" or (f.field, f.step) not in known
-    )
+    findings.add(probes.errors(session, case, operations))
+    findings.add(f for f in probes.repairs(session, case, other, operations) if (f.field, f.step) not in known)
     skipped = () if operations else ("errors inside the refresh: it runs no PyTorch operation that could be failed",)
     if not session.req_to_token.is_cuda:
         return (*skipped, "synchronisation and memory: no CUDA device holds these sets"), None

@@ -10,6 +10,7 @@ KINDS = {
     "wrong": "a live cell was written and differs from the oracle",
     "steps differ": "draft steps that must be equal hold different live cells",
     "written outside": "a cell outside the field's rows, columns or memory was written",
+    "written late": "a cell or an input changed after the refresh had returned, by a thread or stream of its own",
     "leading zero lost": "the first entry of a cumulative field is no longer 0",
     "constant changed": "a field that is fixed at capture was written",
     "moved": "address, shape, stride or dtype changed since capture; a graph still reads the old cells",
@@ -113,6 +114,8 @@ def describe_batch(batch: ReplayBatch) -> str:
     parts.append(f"req_pool_indices {_numbers(batch.req_pool_indices)}")
     if batch.accept_length is not None:
         parts.append(f"accept_length {_numbers(batch.accept_length)}")
+    if batch.seq_lens_cpu is not None and batch.seq_lens_cpu.tolist() != batch.seq_lens.tolist():
+        parts.append(f"seq_lens_cpu {_numbers(batch.seq_lens_cpu)}")
     if not batch.seq_lens.is_contiguous():
         parts.append("strided")
     return ", ".join(parts)

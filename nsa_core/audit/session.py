@@ -1,7 +1,6 @@
 """An audit at work: the captured sets, and one refresh after the other put to every check."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,7 +9,7 @@ from ..batch import ReplayBatch
 from ..config import ForwardMode, NSAConfig
 from . import compare
 from .captured_set import sms_of_schedule, surroundings
-from .cases import Case, Limits
+from .cases import Case, Limits, slots_of
 from .report import Finding
 
 Refresh = Callable[[ReplayBatch], object]
@@ -31,11 +30,12 @@ class Session(compare.Comparison):
         bs: int | None,
         contract: str,
         between: Callable[[], object] | None,
+        num_slots: int,
     ) -> None:
         if config.paged_mqa_num_sms is None:  # a set that has the schedule is read by someone, asked for or not
             config = replace(config, paged_mqa_num_sms=sms_of_schedule(captured_sets[0]))
         super().__init__(captured_sets, config, req_to_token, mode, contract, bs)
-        self.refresh, self.between = refresh, between
+        self.refresh, self.between, self.num_slots = refresh, between, num_slots
         self.around = surroundings(self.sets)
         self.batches_compared, self._previous, self._table = 0, None, req_to_token.clone()
 
@@ -57,12 +57,6 @@ class Session(compare.Comparison):
                 findings += compare.aliases(captured, batch, self.req_to_token)
         return findings
 
-    def at_end(self) -> list[Finding]:
-        """Whether `req_to_token` is what it was."""
-        rows = (self.req_to_token != self._table).any(1).nonzero().flatten().tolist()
-        message = f"the refresh wrote to rows {rows} of req_to_token"
-        return [Finding("input changed", "req_to_token", None, message)] if rows else []
-
     def limits(self) -> Limits:
         """What the narrowest table on the way admits."""
         widths = [self.req_to_token.shape[1]]
@@ -77,22 +71,28 @@ class Session(compare.Comparison):
             )
         return Limits(self.config, self.mode, self.bs, self.req_to_token.shape[0], longest)
 
-    def observe(self, case: Case, poison: int, *, after_error: bool = False) -> list[Finding]:
-        """Poison, refresh, compare. After an error the cells stay as the failed refresh left them."""
+    def observe(self, case: Case, poison: int) -> list[Finding]:
+        """Poison, refresh, compare; `req_to_token` is put back as it was."""
         batch = case.batch(self.req_to_token.device, self._previous)
-        with self._slots(case):
-            findings = self._refresh(case, batch, poison, after_error)
+        rows = torch.tensor(sorted(set(case.rows)), device=self.req_to_token.device)
+        slots = slots_of(self._table, rows, self.config.page_size, self.num_slots)[case.slots]
+        self.req_to_token[rows] = slots
+        before = {name: tensor.clone() for name, tensor in tensors_of(batch).items()}
+        try:
+            findings = self._refresh(case, batch, poison)
+        finally:
+            written = self._put_back(rows, slots)
+        findings += written + _changed_inputs(before, batch)
         for captured in self.sets:
             findings += compare.aliases(captured, batch, self.req_to_token)
-        findings += _changed_inputs(case, batch)
         self.batches_compared, self._previous = self.batches_compared + 1, batch
         shown = replace(case, in_place=False, given=None).batch(torch.device("cpu"))
         return [replace(finding, batch=shown) for finding in findings]
 
-    def _refresh(self, case: Case, batch: ReplayBatch, poison: int, after_error: bool) -> list[Finding]:
+    def _refresh(self, case: Case, batch: ReplayBatch, poison: int) -> list[Finding]:
         # Expected before the refresh, which may spoil what it reads.
         cells = self.expected(batch)
-        before = self.snapshot() if after_error else self.poison(poison)
+        before = self.poison(poison) if case.poisoned else self.snapshot()
         if self.between is not None:
             self.between()
         for place in self.around:
@@ -100,28 +100,31 @@ class Session(compare.Comparison):
         try:
             self.refresh(batch)
         except Exception as error:  # whatever an engine raises is what the audit is about
-            refusal = case.strided and isinstance(error, (TypeError, ValueError))
+            refusal = case.layout == "every second" and isinstance(error, (TypeError, ValueError))
             return [] if refusal else [Finding("raised", "", None, f"{type(error).__name__}: {error}")]
         return self.findings(cells, before) + list(compare.around(self.around, poison))
 
-    @contextmanager
-    def _slots(self, case: Case) -> Iterator[None]:
-        """With `moved_slots`, the contents of the requests' rows of `req_to_token` change places for a while."""
-        rows = torch.tensor(sorted(set(case.rows)), device=self.req_to_token.device)
-        kept = self.req_to_token[rows] if case.moved_slots else None
-        if kept is not None:
-            self.req_to_token[rows] = kept.roll(1, 0)
-        try:
-            yield
-        finally:
-            if kept is not None:
-                self.req_to_token[rows] = kept
+    def _put_back(self, rows: torch.Tensor, slots: torch.Tensor) -> list[Finding]:
+        """Makes `req_to_token` what it was at first; `slots` is what `rows` of it were for the refresh."""
+        changed = rows[(self.req_to_token[rows] != slots).any(1)].tolist()
+        self.req_to_token[rows] = self._table[rows]
+        changed += (self.req_to_token != self._table).any(1).nonzero().flatten().tolist()
+        if not changed:
+            return []
+        self.req_to_token.copy_(self._table)
+        message = f"the refresh wrote to rows {sorted(changed)} of req_to_token"
+        return [Finding("input changed", "req_to_token", None, message)]
 
 
-def _changed_inputs(case: Case, batch: ReplayBatch) -> list[Finding]:
-    given = {"seq_lens": case.lengths, "req_pool_indices": case.rows, "accept_length": case.accepts}
+def tensors_of(batch: ReplayBatch) -> dict[str, torch.Tensor]:
+    """By field, host mirrors included."""
+    fields = {name: getattr(batch, name) for name in ReplayBatch.__dataclass_fields__}
+    return {name: tensor for name, tensor in fields.items() if tensor is not None}
+
+
+def _changed_inputs(before: dict[str, torch.Tensor], batch: ReplayBatch) -> list[Finding]:
     return [
-        Finding("input changed", name, None, f"the refresh changed {name} from {list(values)} to {now}")
-        for name, values in given.items()
-        if values is not None and (now := getattr(batch, name).tolist()) != list(values)
+        Finding("input changed", name, None, f"the refresh changed {name} from {was.tolist()} to {now.tolist()}")
+        for name, now in tensors_of(batch).items()
+        if not torch.equal(was := before[name], now)
     ]

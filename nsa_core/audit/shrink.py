@@ -22,11 +22,11 @@ def smallest(session: Session, findings: Sequence[Finding], case: Case, after: C
     """
     trials = _Trials(session, findings[0])
     case = replace(case, in_place=False, given=None)
-    if not trials.shows(case, None) and not (after is not None and trials.shows(case, after)):
+    if not trials.shows(replace(case, poisoned=True), None) and not (after is not None and trials.shows(case, after)):
         return list(findings)  # it takes more than two batches to show
     for smaller in _smaller(session, trials):
         if not trials.shows(smaller, trials.after) and trials.after is not None:
-            trials.shows(smaller, smaller)
+            trials.shows(smaller, replace(trials.after, lengths=smaller.lengths, accepts=smaller.accepts))
     shown = {finding.step: finding for finding in trials.shown}
     return [replace(shown.get(finding.step, finding), batches=finding.batches) for finding in findings]
 
@@ -45,12 +45,13 @@ class _Trials:
             return False
         self.left -= 1
         if after is not None:
-            self.session.observe(replace(after, given=None, in_place=False), POISONS[1])
+            after = replace(after, given=None, in_place=False, poisoned=True)
+            self.session.observe(after, POISONS[1])
         findings = self.session.observe(case, POISONS[0])
         alike = [f for f in findings if (f.kind, f.field) == (self.finding.kind, self.finding.field)]
         if self.finding.step not in {f.step for f in alike}:
             return False
-        before = None if after is None else replace(after, given=None, in_place=False).batch(torch.device("cpu"))
+        before = None if after is None else after.batch(torch.device("cpu"))
         self.case, self.after, self.shown = case, after, [replace(f, after=before) for f in alike]
         return True
 
