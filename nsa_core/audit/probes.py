@@ -1,6 +1,7 @@
 """Faults that values do not show: errors that vanish inside a refresh, waits for the device, memory that is kept."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -131,14 +132,16 @@ def device(session: Session, case: Case) -> Iterator[Finding]:
 
 def _synchronisation(refresh: Callable[[], object]) -> Iterator[Finding]:
     mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        refresh()
-    except Exception as error:  # PyTorch reports a synchronisation as a RuntimeError, which an engine may wrap
-        message = f"with host mirrors given, {type(error).__name__}: {error}"
-        yield Finding("host synchronisation", "", None, message)
-    finally:
-        torch.cuda.set_sync_debug_mode(mode)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype feature")
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            refresh()
+        except Exception as error:  # PyTorch reports a synchronisation as a RuntimeError, which an engine may wrap
+            message = f"with host mirrors given, {type(error).__name__}: {error}"
+            yield Finding("host synchronisation", "", None, message)
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
 
 
 _REPEATS = 3
