@@ -177,7 +177,8 @@ def test_no_slot_lies_past_the_cache_of_a_refresh_that_reads_it():
         seen.append(int(backend.req_to_token.max()))
         kv_cache[sets[0].page_table_1[:, 0].clamp(min=0)]
 
-    assert audited(backend, sets, refresh=refresh, num_slots=1000).ok
+    report = audited(backend, sets, refresh=refresh, num_slots=1000)
+    assert set(report.kinds) <= {"host synchronisation"}, str(report)  # on a GPU `int` waits, and the audit says so
     assert 1000 - backend.config.page_size <= max(seen) < 1000
 
 
@@ -354,4 +355,4 @@ IDIOMS = (
 def test_what_python_catches_by_design_is_no_fault(idiom):
     backend, sets = backend_for(DECODE)
     report = audited(backend, sets, refresh=lambda batch: (idiom(batch), backend.replay(batch, DECODE)))
-    assert report.ok, str(report)
+    assert set(report.kinds) <= {"host synchronisation"}, str(report)  # on a GPU `int` waits, and the audit says so
