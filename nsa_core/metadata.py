@@ -134,10 +134,12 @@ def allocate(
 
 def byte_span(tensor: torch.Tensor) -> tuple[int, int]:
     """First byte and end of the memory between a tensor's first and last element; (0, 0) when it has none."""
-    if tensor.numel() == 0:
+    begin, elements = tensor.data_ptr(), tensor.numel()
+    if elements == 0:
         return 0, 0
-    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+    if not tensor.is_contiguous():
+        elements = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return begin, begin + elements * tensor.element_size()
 
 
 def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:

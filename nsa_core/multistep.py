@@ -137,8 +137,9 @@ class MultiStepBackend:
         if known is not None:
             return self._run(*known, batch)
         strategy, extent = self._validated(batch, mode, self._reads_values)
-        self._remember(strategy, batch, mode)
-        return self._run(strategy, partial(strategy.replay, extent=extent), batch)
+        if not self._remembers:
+            return self._run(strategy, partial(strategy.replay, extent=extent), batch)
+        return self._run(*self._remember(strategy, batch, mode), batch)
 
     def _run(
         self, strategy: Strategy, replay: Callable[[ReplayBatch], ReplayReport], batch: ReplayBatch
@@ -297,12 +298,11 @@ class MultiStepBackend:
         c.require_outside(inputs)
         return strategy, extent
 
-    def _remember(self, strategy: Strategy, batch: ReplayBatch, mode: ForwardMode) -> None:
-        if not self._remembers:
-            return
+    def _remember(self, strategy: Strategy, batch: ReplayBatch, mode: ForwardMode) -> _Known:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[mode, places(batch.read_in(mode))] = strategy, strategy.replay_of(batch)
+        known = self._known[mode, places(batch.read_in(mode))] = strategy, strategy.replay_of(batch)
+        return known
 
     def _known_tensors(self, batch: ReplayBatch, mode: ForwardMode) -> _Known | None:
         """What replays these very tensors, where they were checked before and nothing else would be again."""

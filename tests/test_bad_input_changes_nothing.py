@@ -427,7 +427,7 @@ def test_a_captured_tensor_that_is_elsewhere_is_refused_by_name(strategy, field,
     move(steps.req_to_token if field == "req_to_token" else getattr(steps.sets(2, VERIFY)[0], field))
     rest = [t for s in steps.sets(2, VERIFY) for t in s.tensors().values()]
     before = [t.clone() for t in rest]
-    with pytest.raises(ValueError, match=rf"^{where} is \[.*\] at 0x.*, but was captured as \[.*\] at 0x"):
+    with pytest.raises(ValueError, match=rf"^{where} has \d+ elements at 0x.*, but was captured with \d+ at 0x"):
         replay(steps, VERIFY, {})
     assert all(map(torch.equal, rest, before))
 

@@ -44,7 +44,7 @@ class Captured:
 
     inputs: the tensors a recorded strategy is to read; None: it brings its own.
     width: columns of the narrowest table on the way from `req_to_token` to any step.
-    buffers: `req_to_token` and every captured tensor once: its name, itself, and its address and shape at capture.
+    buffers: `req_to_token` and every captured tensor once, by name.
     """
 
     config: NSAConfig
@@ -54,31 +54,44 @@ class Captured:
     sets: list[NSAMetadata]
     inputs: ReplayBatch | None = None
     width: int = field(init=False)
-    buffers: list[tuple[str, torch.Tensor, int, torch.Size]] = field(init=False)
+    buffers: dict[str, torch.Tensor] = field(init=False)
     _spans: Spans = field(init=False, repr=False)
+    _at_capture: tuple[list[int], list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         tables = [self.req_to_token, *(s.page_table_1 for s in self.sets)]
-        named = [(f"{name} of step {i}", t) for i, s in enumerate(self.sets) for name, t in s.tensors().items()]
-        once = {id(t): (name, t) for name, t in [*reversed(named), ("req_to_token", self.req_to_token)]}
+        named = [("req_to_token", self.req_to_token)]
+        named += [(f"{name} of step {i}", t) for i, s in enumerate(self.sets) for name, t in s.tensors().items()]
+        first_names = {id(tensor): name for name, tensor in reversed(named)}
+        buffers = {name: tensor for name, tensor in named if first_names[id(tensor)] == name}
         object.__setattr__(self, "width", min(table.shape[1] for table in tables))
-        object.__setattr__(self, "buffers", [(name, t, t.data_ptr(), t.shape) for name, t in once.values()][::-1])
-        object.__setattr__(self, "_spans", Spans(t for _, t in once.values()))
+        object.__setattr__(self, "buffers", buffers)
+        object.__setattr__(self, "_spans", Spans(buffers.values()))
+        object.__setattr__(self, "_at_capture", self._addresses_and_sizes())
+
+    def _addresses_and_sizes(self) -> tuple[list[int], list[int]]:
+        tensors = self.buffers.values()
+        return list(map(torch.Tensor.data_ptr, tensors)), list(map(torch.Tensor.numel, tensors))
 
     def require_in_place(self) -> None:
         """Raise ValueError for a tensor that was resized or set to other memory: a graph reads where it was."""
-        for name, tensor, address, shape in self.buffers:
-            if tensor.data_ptr() != address or tensor.shape != shape:
-                now, then = f"{list(tensor.shape)} at {tensor.data_ptr():#x}", f"{list(shape)} at {address:#x}"
-                raise ValueError(f"{name} is {now}, but was captured as {then}; capture into a new backend")
+        now = self._addresses_and_sizes()
+        if now == self._at_capture:
+            return
+        for name, was, was_size, at, size in zip(self.buffers, *self._at_capture, *now, strict=True):
+            if (was, was_size) != (at, size):
+                raise ValueError(
+                    f"{name} has {size} elements at {at:#x}, but was captured with {was_size} at {was:#x}; "
+                    "capture into a new backend"
+                )
 
     def require_outside(self, inputs: Sequence[torch.Tensor]) -> None:
         """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a captured graph reads."""
         for name, tensor in zip(INPUTS, inputs, strict=False):
-            for buffer_name, buffer, *_ in self.buffers if self._spans.touch(tensor) else ():
+            for whose, buffer in self.buffers.items() if self._spans.touch(tensor) else ():
                 if overlap(tensor, buffer):
                     raise ValueError(
-                        f"{name} shares memory with {buffer_name}, which a captured graph reads; "
+                        f"{name} shares memory with {whose}, which a captured graph reads; "
                         "keep the batch in tensors of its own"
                     )
 
