@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from .batch import INPUTS, ReplayBatch, require_memory
-from .config import ForwardMode, NSAConfig
+from .config import TABLES, ForwardMode, NSAConfig
 from .metadata import CONSTANTS, NSAFlashMLAMetadata, NSAMetadata, byte_span, overlap
 
 
@@ -15,7 +15,7 @@ def adopt_metadata(
     """Wrap an engine's metadata object: same tensors, no copy.
 
     source: any object with the fields of `NSAMetadata` as attributes; `nsa_x` may be spelled `dsa_x`, SGLang's
-        name since May 2026. Query-side constants may be missing. Schedules are taken when the config asks for them;
+        name since May 2026. Query-side constants may be missing. Tables and schedules are taken as the config asks;
         of FlashMLA parts sized for a larger SM count the first P are taken.
     Raises ValueError (missing, shape, device, layout) or TypeError (not a tensor, dtype), naming the field.
     """
@@ -28,9 +28,12 @@ def adopt_metadata(
         "nsa_cu_seqlens_k": cap + 1,
     }
     fields = {name: _vector(device, name, _required(source, name), size) for name, size in sizes.items()}
-    fields["page_table_1"] = _table(device, "page_table_1", _required(source, "page_table_1"), cap, 1)
-    pages = -(-fields["page_table_1"].shape[1] // config.page_size)
-    fields["real_page_table"] = _table(device, "real_page_table", _required(source, "real_page_table"), cap, pages)
+    columns = 1
+    for name in TABLES:
+        needed = name in config.tables
+        fields[name] = _table(device, name, _required(source, name), cap, columns) if needed else None
+        if needed:
+            columns = -(-fields[name].shape[1] // config.page_size)
     for name in CONSTANTS:
         constant = engine_attribute(source, name)
         fields[name] = None if constant is None else _vector(device, name, constant, cap + 1)

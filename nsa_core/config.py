@@ -28,6 +28,7 @@ class ForwardMode(Enum):
 
 
 _MOST_INT32 = 2**31 - 1
+TABLES = ("page_table_1", "real_page_table")
 _AT_LEAST_ONE = ("page_size", "index_topk", "num_draft_tokens", "max_context_len")
 
 
@@ -45,6 +46,9 @@ class NSAConfig:
     flashmla_dense: schedule from the lengths (dense attention) instead of from `index_topk`. A dense schedule
         changes with every replay; the sparse one is fixed at capture.
     paged_mqa_num_sms: SMs of the DeepGEMM paged-MQA schedule the indexer needs; None leaves it out.
+    tables: the page tables that a reader of the captured sets needs. A table that is left out is neither allocated
+        nor written: attention that takes its slots from the top-k indices reads no `page_table_1`, and
+        `real_page_table` alone is 1/page_size of the bytes.
     step_offset: step i attends to s + step_offset * (i + 1) tokens. 0: all steps equal, as in NSA/DSA.
         1: FlashAttention and TRT-LLM style.
     """
@@ -57,8 +61,11 @@ class NSAConfig:
     flashmla_dense: bool = False
     paged_mqa_num_sms: int | None = None
     step_offset: int = 0
+    tables: tuple[str, ...] = TABLES
 
     def __post_init__(self) -> None:
+        if not isinstance(self.tables, tuple) or not self.tables or not set(self.tables) <= set(TABLES):
+            raise ValueError(f"tables must be a tuple of one or both of {', '.join(TABLES)}, got {self.tables!r}")
         for name in _AT_LEAST_ONE:
             require_int(name, getattr(self, name), 1)
         require_int("step_offset", self.step_offset, 0)

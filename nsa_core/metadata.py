@@ -34,16 +34,18 @@ class NSAFlashMLAMetadata:
 class PrecomputedMetadata:
     """The values of one replay, computed once. E rows and L columns are in use; all int32 on one device.
 
+    A table that `NSAConfig.tables` leaves out is None, here and in `NSAMetadata`.
+
     Field names are those of `NSAMetadata`; each value fills the leading corner of the field of that name.
     """
 
     cache_seqlens_int32: torch.Tensor  # [bs]
     cu_seqlens_k: torch.Tensor  # [bs + 1]
-    page_table_1: torch.Tensor  # [E, L]
+    page_table_1: torch.Tensor | None  # [E, L]
     nsa_seqlens_expanded: torch.Tensor  # [E]
     nsa_cache_seqlens_int32: torch.Tensor  # [E]
     nsa_cu_seqlens_k: torch.Tensor  # [E + 1]
-    real_page_table: torch.Tensor  # [E, ceil(L / page_size)]
+    real_page_table: torch.Tensor | None  # [E, ceil(L / page_size)]
     flashmla_metadata: NSAFlashMLAMetadata | None = None  # only a dense schedule changes with the lengths
     paged_mqa_schedule_metadata: torch.Tensor | None = None  # [num_sms + 1, 2]
 
@@ -59,11 +61,11 @@ class NSAMetadata:
     # written by every replay
     cache_seqlens_int32: torch.Tensor  # [bs]
     cu_seqlens_k: torch.Tensor  # [bs + 1]; its leading zero is written at capture only
-    page_table_1: torch.Tensor  # [cap, W]
+    page_table_1: torch.Tensor | None  # [cap, W]
     nsa_seqlens_expanded: torch.Tensor  # [cap]; in decode the storage of cache_seqlens_int32
     nsa_cache_seqlens_int32: torch.Tensor  # [cap]
     nsa_cu_seqlens_k: torch.Tensor  # [cap + 1]; its leading zero is written at capture only
-    real_page_table: torch.Tensor  # [cap, ceil(W / page_size)]; with page_size 1 the storage of page_table_1
+    real_page_table: torch.Tensor | None  # [cap, ceil(W / page_size)]; with page_size 1 the storage of page_table_1
     # constant after capture: one query token per row
     cu_seqlens_q: torch.Tensor | None = None  # [cap + 1], arange
     nsa_cu_seqlens_q: torch.Tensor | None = None  # [cap + 1], arange
@@ -108,11 +110,15 @@ def allocate(
     # Never inference tensors: a set captured under inference_mode must be writable outside of it.
     with torch.inference_mode(False):
         lengths, counts = zeros(bs), torch.arange(cap + 1, dtype=torch.int32, device=device)
-        page_table_1 = tables_of.page_table_1 if tables_of else zeros(cap, width)
+        page_table_1 = real_page_table = None
         if tables_of:
-            real_page_table = tables_of.real_page_table
+            page_table_1, real_page_table = tables_of.page_table_1, tables_of.real_page_table
         else:
-            real_page_table = page_table_1 if config.page_size == 1 else zeros(cap, -(-width // config.page_size))
+            if "page_table_1" in config.tables:
+                page_table_1 = zeros(cap, width)
+            if "real_page_table" in config.tables:
+                same = config.page_size == 1 and page_table_1 is not None
+                real_page_table = page_table_1 if same else zeros(cap, -(-width // config.page_size))
         if tables_of and not config.flashmla_dense:
             flashmla = tables_of.flashmla_metadata  # sparse: no step's lengths enter it
         else:

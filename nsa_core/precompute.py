@@ -61,12 +61,23 @@ def compute(
     """
     requests, pool_rows = _rows(config, batch, mode, extent.rows)
     try:
-        page_table_1 = req_to_token[:, : extent.columns].index_select(0, pool_rows)
+        tables = _tables(config, req_to_token[:, : extent.columns], pool_rows)
     except IndexError as error:  # on the CPU, which looks by itself where `validate` was told not to
         raise ValueError(f"req_pool_indices has a row that is not in 0..{req_to_token.shape[0] - 1}") from error
-    tables = (page_table_1, transform_page_table(page_table_1, config.page_size))
     distinct = steps if config.step_offset else steps[:1]
     return [_compute_step(config, batch, mode, requests, tables, step) for step in distinct]
+
+
+def _tables(
+    config: NSAConfig, req_to_token: torch.Tensor, pool_rows: torch.Tensor
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """page_table_1 [E, L] and real_page_table; None where the config needs none."""
+    if "page_table_1" not in config.tables:  # only the slots that begin a page are read, 1/page_size of all
+        firsts = req_to_token[:, :: config.page_size].index_select(0, pool_rows)
+        return None, firsts if config.page_size == 1 else firsts.floor_divide_(config.page_size)
+    page_table_1 = req_to_token.index_select(0, pool_rows)
+    wanted = "real_page_table" in config.tables
+    return page_table_1, transform_page_table(page_table_1, config.page_size) if wanted else None
 
 
 def _rows(
@@ -88,7 +99,7 @@ def _compute_step(
     batch: ReplayBatch,
     mode: ForwardMode,
     requests: torch.Tensor | None,
-    tables: tuple[torch.Tensor, torch.Tensor],
+    tables: tuple[torch.Tensor | None, torch.Tensor | None],
     step: int,
 ) -> PrecomputedMetadata:
     lengths = batch.seq_lens.to(

@@ -1,5 +1,7 @@
 """Does the grid cover what it promises, and do its cases get the inputs, bytes and checks they say?"""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from batches import DECODE, EXTEND, MODES, VERIFY
@@ -187,3 +189,15 @@ def test_sharing_with_a_step_offset_still_writes_each_steps_lengths():
     plain, offset = (BenchCase("x", bs=2, lengths=100, step_offset=offset) for offset in (0, 1))
     tables_apart = bytes_moved(offset, build(offset, "cpu")).share - bytes_moved(plain, build(plain, "cpu")).share
     assert 3 * 8 * 4 <= tables_apart < 3 * 8 * 4 + 100
+
+
+def test_a_table_that_is_left_out_costs_no_bytes():
+    both = BenchCase("both", bs=2, lengths=6400, steps=3, page_size=64)
+    wide, real = (replace(both, tables=(name,)) for name in ("page_table_1", "real_page_table"))
+    moved = {case.tables: bytes_moved(case, build(case, "cpu")) for case in (both, wide, real)}
+    tables = {
+        names: 3 * 2 * (6400 * ("page_table_1" in names) + 100 * ("real_page_table" in names)) for names in moved
+    }
+    read = {names: 2 * (6400 if "page_table_1" in names else 100) for names in moved}
+    rest = {names: m.generate - 4 * (tables[names] + read[names]) for names, m in moved.items()}
+    assert len(set(rest.values())) == 1

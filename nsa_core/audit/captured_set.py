@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..adopt import engine_attribute
-from ..config import NSAConfig
+from ..config import TABLES, NSAConfig
 from ..metadata import CONSTANTS, LEADING_ZERO
 from .oracle import PAGED_MQA, PARTS, SPLITS
 
@@ -17,8 +17,6 @@ VECTORS = (
     "nsa_cache_seqlens_int32",
     "nsa_cu_seqlens_k",
 )
-TABLES = ("page_table_1", "real_page_table")
-
 _AROUND = 1 << 16  # cells watched before and behind the captured ones of a storage
 
 
@@ -74,7 +72,7 @@ class CapturedSet:
 
 def _named(source: object, config: NSAConfig) -> Iterator[tuple[str, object]]:
     """What a set holds under each name that this config makes it need; query-side constants may be missing."""
-    for name in (*VECTORS, *TABLES):
+    for name in (*VECTORS, *(name for name in TABLES if name in config.tables)):
         yield name, engine_attribute(source, name)
     for name in CONSTANTS:
         if engine_attribute(source, name) is not None:

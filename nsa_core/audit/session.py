@@ -61,8 +61,8 @@ class Session(compare.Comparison):
         """What the narrowest table on the way admits."""
         widths = [self.req_to_token.shape[1]]
         for captured in self.sets:
-            widths.append(captured.tensors["page_table_1"].shape[1])
-            widths.append(captured.tensors["real_page_table"].shape[1] * self.config.page_size)
+            tokens = {"page_table_1": 1, "real_page_table": self.config.page_size}  # in a column
+            widths += [captured.tensors[name].shape[1] * tokens[name] for name in self.config.tables]
         longest = min(widths) - self.config.length_growth(self.mode, self.num_steps - 1)
         if longest < 1:
             raise ValueError(

@@ -10,7 +10,8 @@ from .. import schedules
 
 # Chosen from 42 readings on an H200, see notebooks/results/h200-tuning.md: within noise of the best on small batches,
 # and 18.7 us for 64 k tokens x 8 steps, where the slowest takes 25.3 us.
-COLUMNS = tl.constexpr(512)  # table columns a program moves at a time
+COLUMNS = 512  # table columns a program moves at a time
+PAGES_ALONE = 128  # pages it moves at a time where page_table_1 is left out
 LINES = tl.constexpr(4)  # rows of tables it moves them to
 NUM_WARPS = 2
 TILE = tl.constexpr(256)  # rows the vector program handles at a time
@@ -187,8 +188,10 @@ def _write_tables(
     group,
     split,
     splits,
+    COLUMNS: tl.constexpr,
     PAGE_SIZE: tl.constexpr,
     PAGES: tl.constexpr,
+    WIDE_TABLE: tl.constexpr,
     REAL_TABLE: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
@@ -201,18 +204,19 @@ def _write_tables(
     real_page_table = tl.load(table + 2, mask=there, other=0).to(tl.pointer_type(tl.int32))
     real_page_table += row * tl.load(table + 3, mask=there, other=0)
     slots = req_to_token + first_slot
-    if ALIGNED:
+    if WIDE_TABLE and ALIGNED:
         page_table_1, slots = tl.multiple_of(page_table_1, [16]), tl.multiple_of(slots, 16)
     for first in range(split * COLUMNS, length, splits * COLUMNS):
-        column = (first + tl.arange(0, COLUMNS))[None, :]
-        # Streaming stores (.cs), since nothing here is read back: 18.9 us against 23.3 us, same case and file.
-        if first + COLUMNS <= length:  # a mask that ends anywhere would split every 16-byte store into four
-            slot = tl.load(slots + column)
-            tl.store(page_table_1[:, None] + column, slot, mask=there[:, None], cache_modifier=".cs")
-        else:
-            slot = tl.load(slots + column, mask=column < length)
-            here = there[:, None] & (column < length)
-            tl.store(page_table_1[:, None] + column, slot, mask=here, cache_modifier=".cs")
+        if WIDE_TABLE:
+            column = (first + tl.arange(0, COLUMNS))[None, :]
+            # Streaming stores (.cs), since nothing here is read back: 18.9 us against 23.3 us, same case and file.
+            if first + COLUMNS <= length:  # a mask that ends anywhere would split every 16-byte store into four
+                slot = tl.load(slots + column)
+                tl.store(page_table_1[:, None] + column, slot, mask=there[:, None], cache_modifier=".cs")
+            else:
+                slot = tl.load(slots + column, mask=column < length)
+                here = there[:, None] & (column < length)
+                tl.store(page_table_1[:, None] + column, slot, mask=here, cache_modifier=".cs")
         if REAL_TABLE:
             page = ((first + PAGE_SIZE - 1) // PAGE_SIZE + tl.arange(0, PAGES))[None, :]
             inside = page * PAGE_SIZE < tl.minimum(first + COLUMNS, length)
@@ -241,19 +245,21 @@ def refresh(
     MODE: tl.constexpr,
     DRAFTS: tl.constexpr,
     ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     PAGE_SIZE: tl.constexpr,
     PAGES: tl.constexpr,
     TOPK: tl.constexpr,
     STEP_OFFSET: tl.constexpr,
     NUM_SMS: tl.constexpr,
     SMS: tl.constexpr,
+    WIDE_TABLE: tl.constexpr,
     REAL_TABLE: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
     """Refresh all steps. Grid: num_vectors, as many again with a schedule, and bs * splits * groups of LINES rows.
 
     addresses: int64, a row of six per step that has vectors of its own, the addresses of VECTOR_FIELDS; then a row of
-        four per page table: page_table_1, its row stride, real_page_table, its row stride.
+        four per step with tables of its own: page_table_1, its row stride, real_page_table, its row stride.
     Step i attends to STEP_OFFSET * (i + 1) tokens beyond `seq_lens`, in target verify to d more. Tables are those
     of the longest step, so steps may share them.
     """
@@ -307,8 +313,10 @@ def refresh(
                 group,
                 split,
                 splits,
+                COLUMNS,
                 PAGE_SIZE,
                 PAGES,
+                WIDE_TABLE,
                 REAL_TABLE,
                 ALIGNED,
             )

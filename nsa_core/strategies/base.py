@@ -43,7 +43,7 @@ class Captured:
     """What a strategy is bound to: the captured sets of one mode and batch size.
 
     inputs: the tensors a recorded strategy is to read; None: it brings its own.
-    width: columns of the narrowest table on the way from `req_to_token` to any step.
+    width: tokens that the narrowest table on the way from `req_to_token` to any step has room for.
     buffers: `req_to_token` and every captured tensor once, by name.
     """
 
@@ -59,12 +59,14 @@ class Captured:
     _at_capture: tuple[list[int], list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        tables = [self.req_to_token, *(s.page_table_1 for s in self.sets)]
+        page_size, room = self.config.page_size, [self.req_to_token.shape[1]]
+        room += [s.page_table_1.shape[1] for s in self.sets if s.page_table_1 is not None]
+        room += [s.real_page_table.shape[1] * page_size for s in self.sets if s.real_page_table is not None]
         named = [("req_to_token", self.req_to_token)]
         named += [(f"{name} of step {i}", t) for i, s in enumerate(self.sets) for name, t in s.tensors().items()]
         first_names = {id(tensor): name for name, tensor in reversed(named)}
         buffers = {name: tensor for name, tensor in named if first_names[id(tensor)] == name}
-        object.__setattr__(self, "width", min(table.shape[1] for table in tables))
+        object.__setattr__(self, "width", min(room))
         object.__setattr__(self, "buffers", buffers)
         object.__setattr__(self, "_spans", Spans(buffers.values()))
         object.__setattr__(self, "_at_capture", self._addresses_and_sizes())

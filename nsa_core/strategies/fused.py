@@ -11,6 +11,7 @@ import torch
 
 from .. import kernels
 from ..batch import INPUTS, Extent, ReplayBatch
+from ..config import NSAConfig
 from ..metadata import NSAMetadata
 from .base import NO_STEPS, Captured, Refused, ReplayReport, Strategy
 
@@ -48,11 +49,11 @@ class Fused(Strategy):
         addresses = [address for row in vectors + tables for address in row]
         self._addresses = torch.tensor(addresses, device=captured.req_to_token.device)
         groups = -(-len(tables) * rows // refresh.LINES.value)
-        splits = min(-(-captured.width // refresh.COLUMNS.value), -(-_PROGRAMS // (captured.bs * groups)))
+        constants = _constants(captured, refresh)
+        splits = min(-(-captured.width // constants["COLUMNS"]), -(-_PROGRAMS // (captured.bs * groups)))
         scheduled = captured.config.paged_mqa_num_sms is not None
         sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width)
         stride = captured.req_to_token.stride(0)
-        constants = _constants(captured, refresh)
         self._after_inputs = (captured.req_to_token, self._addresses, *sizes, stride, *constants.values())
         self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups, 1, 1)
         self._kernel, self._num_warps, self._compiled = refresh.refresh[self._grid], refresh.NUM_WARPS, {}
@@ -99,7 +100,11 @@ def _vector_rows(captured: Captured, names: tuple[str, ...]) -> list[list[int]]:
 
 def _table_rows(sets: list[NSAMetadata]) -> list[list[int]]:
     tables = [(s.page_table_1, s.real_page_table) for s in sets]
-    return _unique([[number for t in pair for number in (t.data_ptr(), t.stride(0))] for pair in tables])
+    return _unique([[number for table in pair for number in _address_and_stride(table)] for pair in tables])
+
+
+def _address_and_stride(table: torch.Tensor | None) -> tuple[int, int]:
+    return (0, 0) if table is None else (table.data_ptr(), table.stride(0))
 
 
 def _unique(rows: list[list[int]]) -> list[list[int]]:
@@ -113,15 +118,29 @@ def _constants(c: Captured, refresh) -> dict[str, int | bool]:
         "MODE": refresh.MODES[c.mode.value],
         "DRAFTS": rows,
         "ROWS": _power_of_two(rows),
-        "PAGE_SIZE": c.config.page_size,
-        "PAGES": _power_of_two(refresh.COLUMNS.value // c.config.page_size + 1),
+        **_columns(c.config, refresh),
         "TOPK": c.config.index_topk,
         "STEP_OFFSET": c.config.step_offset,
         "NUM_SMS": sms,
         "SMS": _power_of_two(sms + 1),
-        "REAL_TABLE": any(s.page_table_1.data_ptr() != s.real_page_table.data_ptr() for s in c.sets),
-        "ALIGNED": all(_aligned(t) for t in [c.req_to_token, *(s.page_table_1 for s in c.sets)]),
+        "WIDE_TABLE": "page_table_1" in c.config.tables,
+        "REAL_TABLE": any(_has_real_table_of_its_own(s) for s in c.sets),
+        "ALIGNED": all(_aligned(t) for t in [c.req_to_token, *(s.page_table_1 for s in c.sets)] if t is not None),
     }
+
+
+def _columns(config: NSAConfig, refresh) -> dict[str, int]:
+    """Columns, and with them pages, that a program moves at a time; columns in whole pages meet one page less."""
+    if "page_table_1" in config.tables:
+        columns, pages = refresh.COLUMNS, refresh.COLUMNS // config.page_size + 1
+    else:
+        columns, pages = refresh.PAGES_ALONE * config.page_size, refresh.PAGES_ALONE
+    return {"COLUMNS": columns, "PAGE_SIZE": config.page_size, "PAGES": _power_of_two(pages)}
+
+
+def _has_real_table_of_its_own(captured: NSAMetadata) -> bool:
+    wide, real = captured.page_table_1, captured.real_page_table
+    return real is not None and (wide is None or wide.data_ptr() != real.data_ptr())
 
 
 def _aligned(table: torch.Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..config import ForwardMode, NSAConfig
+from ..config import TABLES, ForwardMode, NSAConfig
 from ..metadata import CONSTANTS, NSAMetadata, allocate
 from ..plan import CopyPlan
 from .base import Captured, Refused
@@ -54,7 +54,7 @@ def _require_shared(captured: Captured) -> None:
     """Adopted sets must be one where values are equal, and N where they are not."""
     offset = captured.config.step_offset
     for name, steps in _distinct(captured.sets).items():
-        own = offset and name not in ("page_table_1", "real_page_table")
+        own = offset and name not in TABLES
         if steps != (len(captured.sets) if own else 1):
             wanted = f"one per step, since step_offset is {offset}" if own else "one for all steps"
             raise Refused(

@@ -29,12 +29,11 @@ def bytes_moved(case: BenchCase, inputs: CaseInputs) -> BytesMoved:
     """The bytes of a case. FlashMLA's schedule is left out: 2 KB."""
     live = _row_lengths(case.config, case, inputs)
     vectors = _vector_cells(case, len(live)) * INT32
-    tables = sum(_table_cells(n, case.page_size) for n in live) * INT32
+    tables = sum(_table_cells(case, n) for n in live) * INT32
     read = inputs.batch.seq_lens.element_size() * 2 * len(inputs.lengths)
-    read += sum(_attended(case, n) for n in inputs.lengths) * INT32
-    exact = (
-        len(live) * _table_cells(max(_attended(case, n) for n in inputs.lengths), case.page_size) * INT32 + vectors
-    )
+    wide = "page_table_1" in case.tables  # else only the first slot of each page is read
+    read += sum(_attended(case, n) if wide else _pages(case, _attended(case, n)) for n in inputs.lengths) * INT32
+    exact = len(live) * _table_cells(case, max(_attended(case, n) for n in inputs.lengths)) * INT32 + vectors
     shared_vectors = vectors * (case.steps if case.step_offset else 1)
     return BytesMoved(
         generate=read + case.steps * (tables + vectors),
@@ -58,8 +57,15 @@ def _row_lengths(config: NSAConfig, case: BenchCase, inputs: CaseInputs) -> list
     return list(lengths)
 
 
-def _table_cells(tokens: int, page_size: int) -> int:
-    return tokens if page_size == 1 else tokens + -(-tokens // page_size)
+def _pages(case: BenchCase, tokens: int) -> int:
+    return -(-tokens // case.page_size)
+
+
+def _table_cells(case: BenchCase, tokens: int) -> int:
+    if case.page_size == 1:  # one storage for both
+        return tokens
+    cells = {"page_table_1": tokens, "real_page_table": _pages(case, tokens)}
+    return sum(cells[name] for name in case.tables)
 
 
 def _vector_cells(case: BenchCase, rows: int) -> int:

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import torch
 
 from nsa_core import ForwardMode, NSAConfig, ReplayBatch
+from nsa_core.config import TABLES
 from nsa_core.lab import trace
 
 DECODE, VERIFY, EXTEND = ForwardMode.DECODE, ForwardMode.TARGET_VERIFY, ForwardMode.DRAFT_EXTEND
@@ -25,6 +26,7 @@ class BenchCase:
         of 1024; or a trace's name, the batch of its iteration TRACE_ITERATION.
     width: columns of `req_to_token`; None for the longest request + SPARE_COLUMNS.
     flashmla: "none", "sparse" (written at capture, free at replay) or "dense" (every replay schedules).
+    tables: the page tables that are captured, see `NSAConfig`.
     mirrors: the batch carries host mirrors, as an engine's does.
     parts: also measure what the replay consists of.
     weight: share of the time budget relative to other cases.
@@ -40,6 +42,7 @@ class BenchCase:
     width: int | None = None
     flashmla: str = "none"
     step_offset: int = 0
+    tables: tuple[str, ...] = TABLES
     mirrors: bool = True
     parts: bool = False
     weight: float = 1.0
@@ -49,7 +52,11 @@ class BenchCase:
         parts = None if self.flashmla == "none" else FLASHMLA_PARTS
         dense = self.flashmla == "dense"
         return NSAConfig(
-            page_size=self.page_size, flashmla_num_sm_parts=parts, flashmla_dense=dense, step_offset=self.step_offset
+            page_size=self.page_size,
+            flashmla_num_sm_parts=parts,
+            flashmla_dense=dense,
+            step_offset=self.step_offset,
+            tables=self.tables,
         )
 
 
@@ -145,6 +152,7 @@ def grid() -> list[BenchCase]:
         *_family("ragged", lengths="ragged", longest=8192),
         BenchCase("one-long-64k", lengths="one long", longest=65536, steps=8),
         *_family("bytes-64k-steps-8", lengths=65536, steps=8),
+        *_family("real-table-64k-steps-8", lengths=65536, steps=8, tables=("real_page_table",)),
         *_family("no-mirrors", mirrors=False),
         *_family("step-offset", step_offset=1),
         *_family("trace-azure", lengths="azure"),

@@ -185,6 +185,7 @@ def describe(case: BenchCase, inputs: CaseInputs) -> Row:
         "width": inputs.req_to_token.shape[1],
         "flashmla": case.flashmla,
         "step_offset": case.step_offset,
+        "tables": " ".join(case.tables),
         "mirrors": inputs.batch.seq_lens_cpu is not None,
         "bytes_generate": moved.generate,
         "bytes_share": moved.share,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ... import ForwardMode, strategies
-from ...config import require_int
+from ...config import TABLES, require_int
 from .observe import FIELDS, Observation
 from .setup import Batch, Setup
 from .words import describe_cell, summary
@@ -35,13 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=int, default=default, help=f"{text}; default %(default)s")
     for name in ("step", "row", "column"):
         parser.add_argument(f"--{name}", type=int, default=0, help=f"{name} to look at; default %(default)s")
-    parser.add_argument("--field", choices=FIELDS, default="page_table_1", help="field to look at")
+    parser.add_argument("--field", choices=FIELDS, help="field to look at; default: the first table")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="tables that are captured")
     parser.add_argument("--out", type=Path, default=Path("explore.png"), help="the picture; default %(default)s")
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the words and write the picture."""
-    observation, cell = observe(args), (args.step, args.field, args.row, args.column)
+    observation, cell = observe(args), (args.step, args.field or args.tables[0], args.row, args.column)
     print(summary(observation, args.step))
     print(describe_cell(observation, *cell))
     args.out.write_bytes(picture(observation, *cell))
@@ -57,7 +58,8 @@ def observe(args: argparse.Namespace) -> Observation:
     if not 0 <= args.step < args.steps:
         raise ValueError(f"step is {args.step}, but the captured steps are 0..{args.steps - 1}")
     sizes = {name: getattr(args, name) for name in SIZES}
-    observation = Observation(Setup(mode=ForwardMode(args.mode), bs=bs, strategy=args.strategy, **sizes))
+    setup = Setup(mode=ForwardMode(args.mode), bs=bs, strategy=args.strategy, tables=tuple(args.tables), **sizes)
+    observation = Observation(setup)
     for lengths in filter(None, [args.before, args.lengths]):
         accepts = (args.accept + (1,) * len(lengths))[: len(lengths)]
         observation.replay(Batch(lengths, accepts))

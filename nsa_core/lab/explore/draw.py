@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from ...config import TABLES
 from . import chart, words
 from .chart import DIFFERENT, EDGE, SAME
 from .observe import CellState, Observation
@@ -24,7 +25,6 @@ STATE_COLOURS = {
     CellState.FAULT: "#111111",
 }
 INK = {state: "white" if state in (CellState.LIVE, CellState.FAULT) else "black" for state in CellState}
-TABLES = ("page_table_1", "real_page_table")
 MOST_NUMBERS = 260  # cells; a panel with more shows the numbers of the selected row only, and stays quick to draw
 MOST_LINES = 48  # rows or columns; beyond it cells are too small for lines and labels
 DIGIT, PANELS = 5.7, 715  # pixels: a digit of a cell's number, and what the row labels leave of the picture's width
@@ -46,12 +46,15 @@ def figure(observation: Observation, step: int, field: str, row: int, column: in
     vectors = [name for name in values if name not in TABLES]
     heights = [0.21 * len(vectors), 0.21 * min(observation.setup.rows, MOST_LINES), 0.24 * observation.setup.steps]
     fig = chart.figure(sum(heights) + 2.2)
-    grid = fig.add_gridspec(3, 2, height_ratios=heights, width_ratios=_table_widths(observation))
+    widths = _table_widths(observation)
+    grid = fig.add_gridspec(3, len(widths), height_ratios=heights, width_ratios=list(widths.values()))
     draw_vectors(fig.add_subplot(grid[0, :]), {name: (states[name], values[name]) for name in vectors})
-    for place, name in enumerate(TABLES):
-        draw_table(fig.add_subplot(grid[1, place]), observation, step, name, row)
+    tables = {}
+    for place, name in enumerate(widths):
+        tables[name] = fig.add_subplot(grid[1, place])
+        draw_table(tables[name], observation, step, name, row)
     draw_steps(fig.add_subplot(grid[2, :]), observation.differences())
-    _select(fig.axes, observation, vectors, field, row, column)
+    _select(fig.axes[0], tables, observation, vectors, field, row, column)
     named = {words.STATE_WORDS[state]: colour for state, colour in STATE_COLOURS.items()}
     named |= {"step equals step 0": SAME, "step differs from step 0": DIFFERENT}
     chart.legend(fig, named, "upper center", 4)  # the same over every picture, whether a state occurs in it or not
@@ -88,11 +91,12 @@ def draw_table(ax: Axes, observation: Observation, step: int, name: str, selecte
     states, values = observation.states(step)[name], observation.values(step)[name]
     _mesh(ax, states.numpy(), lines=max(states.shape) <= MOST_LINES)
     for at in range(len(states)) if states.numel() <= MOST_NUMBERS else [selected]:
-        _numbers(ax, at, states[at], values[at], sum(_table_widths(observation)))
-    ax.set_title(f"{name}, step {step}" if name == "page_table_1" else name, fontsize=8)
+        _numbers(ax, at, states[at], values[at], sum(_table_widths(observation).values()))
+    first = next(iter(_table_widths(observation)))
+    ax.set_title(f"{name}, step {step}" if name == first else name, fontsize=8)
     ax.set_xlabel("column: token" if name == "page_table_1" else "column: page", fontsize=7)
     ax.tick_params(length=0, labelsize=7)
-    labels = _row_labels(observation, step) if len(states) <= MOST_LINES and name == "page_table_1" else []
+    labels = _row_labels(observation, step) if len(states) <= MOST_LINES and name == first else []
     ax.set_yticks(range(len(labels)), labels)
 
 
@@ -109,9 +113,11 @@ def draw_steps(ax: Axes, differences: dict[str, list[int]]) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _table_widths(observation: Observation) -> list[float]:
-    pages = -(-observation.setup.width // observation.setup.page_size)
-    return [observation.setup.width, max(pages, observation.setup.width / 6)]
+def _table_widths(observation: Observation) -> dict[str, float]:
+    """How wide to draw each table there is."""
+    width, pages = observation.setup.width, -(-observation.setup.width // observation.setup.page_size)
+    widths = {"page_table_1": width, "real_page_table": max(pages, width / 6)}
+    return {name: widths[name] for name in TABLES if name in observation.setup.tables}
 
 
 def _mesh(ax: Axes, cells: np.ndarray, *, top: int = 0, lines: bool = True, colours=None) -> None:
@@ -147,17 +153,22 @@ def _row_labels(observation: Observation, step: int) -> list[str]:
 
 
 def _select(
-    axes: list[Axes], observation: Observation, vectors: list[str], field: str, row: int, column: int
+    lines: Axes,
+    tables: dict[str, Axes],
+    observation: Observation,
+    vectors: list[str],
+    field: str,
+    row: int,
+    column: int,
 ) -> None:
     """Frame the selected cell; for a table's cell also that of the other table, and its row's length."""
     if field in vectors:
-        return _frame(axes[0], row, vectors.index(field))
+        return _frame(lines, row, vectors.index(field))
     size = observation.setup.page_size
     token, page = (column * size, column) if field == "real_page_table" else (column, column // size)
-    _frame(axes[0], row, vectors.index("nsa_seqlens_expanded"))
-    if observation.setup.width <= MOST_LINES:  # narrower cells would be all frame
-        _frame(axes[1], token, row)
-        _frame(axes[2], page, row)
+    _frame(lines, row, vectors.index("nsa_seqlens_expanded"))
+    for name, ax in tables.items() if observation.setup.width <= MOST_LINES else ():  # narrower cells: all frame
+        _frame(ax, token if name == "page_table_1" else page, row)
 
 
 def _frame(ax: Axes, x: int, y: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ... import ForwardMode, MultiStepBackend, NSAConfig, ReplayBatch
+from ...config import TABLES
 
 PADDING_ROW = 0  # the pool row that padded requests read, see `ReplayBatch.padded`
 
@@ -25,6 +26,7 @@ class Setup:
     draft_tokens: int = 4
     steps: int = 3
     step_offset: int = 0
+    tables: tuple[str, ...] = TABLES
     strategy: str = "copy"
     device: str = "cpu"
 
@@ -36,6 +38,7 @@ class Setup:
             num_draft_tokens=self.draft_tokens,
             max_context_len=self.width,
             step_offset=self.step_offset,
+            tables=self.tables,
         )
 
     @property

@@ -3,6 +3,7 @@
 from ... import ForwardMode, strategies
 from ...audit.oracle import Row
 from .observe import CONSTANT, NEVER, PER_REQUEST, CellState, Observation
+from .setup import Setup
 
 STATE_WORDS = {
     CellState.LIVE: "written and read",
@@ -46,13 +47,17 @@ def _wrote(observation: Observation) -> str:
     setup, report, cells = observation.setup, observation.backend.last_replay, observation.cells_written()
     operations = ", ".join(f"{count} {kind}" for kind, count in report.paths.items())
     known = report.columns is not None  # on the host; a live-prefix strategy need not know it
-    corner = f", rows [:{report.rows}] and columns [:{report.columns}] of page_table_1" if known else ""
+    corner = f", rows [:{report.rows}] and columns [:{report.columns}] of {_columns_of(setup)}" if known else ""
     asked = f"{setup.mode.name}, {len(observation.batches[-1].lengths)} of {_count(setup.bs, 'captured request')}"
     contract = strategies()[setup.strategy].contract
     return (
         f"Replay {len(observation.batches)} ({asked}, strategy {setup.strategy}, contract {contract}) wrote "
         f"{cells} cells = {4 * cells} bytes in {_count(setup.steps, 'step')}{corner}; operations: {operations}."
     )
+
+
+def _columns_of(setup: Setup) -> str:
+    return "page_table_1" if "page_table_1" in setup.tables else "the tokens"
 
 
 def _left(observation: Observation, step: int) -> str:
@@ -78,7 +83,10 @@ def describe_cell(observation: Observation, step: int, field: str, row: int, col
 
 
 def _inside(observation: Observation, field: str, row: int, column: int) -> tuple[int, ...]:
-    shape = observation.sets[0].tensors()[field].shape
+    fields = observation.sets[0].tensors()
+    if field not in fields:
+        raise ValueError(f"field {field} was not captured; there are {', '.join(fields)}")
+    shape = fields[field].shape
     at = (row, column)[: len(shape)]
     for name, index, size in zip(("row", "column"), at, shape, strict=False):
         if not 0 <= index < size:
