@@ -14,7 +14,7 @@ from .strategies import strategy_class
 from .strategies.base import Captured, ReplayReport, Strategy
 
 _VALIDATION = ("auto", "values", "shapes")
-_MOST_KNOWN = 64  # sets of input tensors remembered at a time; an engine has a few static ones
+_MOST_KNOWN = 1024  # sets of input tensors remembered at a time, 0.3 KB each: an engine has a few for each batch size
 _Key = tuple[int, ForwardMode]
 _Known = tuple[Strategy, Callable[[ReplayBatch], ReplayReport]]
 
