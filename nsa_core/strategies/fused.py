@@ -51,8 +51,9 @@ class Fused(Strategy):
         splits = min(-(-captured.width // refresh.COLUMNS.value), -(-_PROGRAMS // (captured.bs * groups)))
         scheduled = captured.config.paged_mqa_num_sms is not None
         sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width)
-        fixed = (captured.req_to_token, self._addresses, *sizes, captured.req_to_token.stride(0))
-        self._after_inputs = {n: (*fixed, *_constants(captured, refresh, n).values()) for n in (2, 3)}
+        same = (captured.req_to_token, self._addresses, *sizes, captured.req_to_token.stride(0))
+        # by the number of inputs, which tells the two forms of draft extend apart
+        self._after_inputs = {n: (*same, *_constants(captured, refresh, n).values()) for n in (2, 3)}
         self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups, 1, 1)
         self._kernel, self._num_warps, self._compiled = refresh.refresh[self._grid], refresh.NUM_WARPS, {}
         self._report = ReplayReport(self.name, paths={"launch": 1})
@@ -75,7 +76,7 @@ class Fused(Strategy):
         The kernel compiled for these dtypes is launched without asking Triton again which one that is.
         """
         inputs = batch.read_in(self.captured.mode)
-        types = tuple([tensor.dtype for tensor in inputs])  # two or three: the form of draft extend, too
+        types = tuple([tensor.dtype for tensor in inputs])
         after_inputs = self._after_inputs[len(inputs)]
         if len(inputs) == 2:
             inputs += (inputs[0],)  # for the accept lengths, which only a ragged extend reads
