@@ -16,9 +16,13 @@ _MOST_TOKENS = 2**31 - 1  # of a batch: `cu_seqlens_k` is int32
 class ReplayBatch:
     """One batch, as the engine's graph runner holds it.
 
+    Draft extend has two forms. Ragged: `accept_length` says how many rows each request has, of lengths s-a+1 .. s.
+    Fixed width: `accept_length` is None, and every request has d = `num_draft_tokens` rows, of lengths s-d+1 .. s, or
+    0 where that would be less. In both, `seq_lens` counts these tokens already.
+
     seq_lens: int32/int64 [bs], tokens of each request, on the device of `req_to_token`.
     req_pool_indices: int32/int64 [bs], each request's row of `req_to_token`.
-    accept_length: int32/int64 [bs], rows each request has in draft extend; other modes do not read it.
+    accept_length: int32/int64 [bs], rows each request has in ragged draft extend; other modes do not read it.
     seq_lens_cpu: optional host mirror of `seq_lens`, int32/int64 [bs] on the CPU. Strategies that must know the
         longest request on the host read it instead of synchronising with the device. It may be an upper bound.
     accept_length_cpu: optional host mirror of `accept_length`; it must be equal to it.
@@ -38,9 +42,13 @@ class ReplayBatch:
     def mirrored(self) -> bool:
         return self.seq_lens_cpu is not None or self.accept_length_cpu is not None
 
+    def is_ragged(self, mode: ForwardMode) -> bool:
+        """Whether accept lengths, and not the mode alone, tell how many rows each request has."""
+        return mode.is_draft_extend() and self.accept_length is not None
+
     def read_in(self, mode: ForwardMode) -> tuple[torch.Tensor, ...]:
-        """The device tensors a replay of `mode` reads."""
-        if mode.is_draft_extend():
+        """The device tensors a replay of `mode` reads: `INPUTS`, the last one only where the batch is ragged."""
+        if self.is_ragged(mode):
             return self.seq_lens, self.req_pool_indices, self.accept_length
         return self.seq_lens, self.req_pool_indices
 
@@ -119,11 +127,11 @@ def validate(
     """
     if not isinstance(batch, ReplayBatch):
         raise TypeError(f"batch must be a ReplayBatch, got {batch!r}")
-    extend = mode.is_draft_extend()
-    check_tensors(batch, req_to_token.device, extend)
+    ragged = batch.is_ragged(mode)
+    check_tensors(batch, req_to_token.device, mode)
     growth = config.length_growth(mode, num_steps - 1)
     known, reads = {}, 0
-    for name in ("seq_lens", "accept_length") if extend else ("seq_lens",):
+    for name in ("seq_lens", "accept_length") if ragged else ("seq_lens",):
         mirror, values = getattr(batch, f"{name}_cpu"), getattr(batch, name)
         if mirror is not None:
             known[f"{name}_cpu"] = mirror.tolist()
@@ -141,22 +149,26 @@ def validate(
     if not need_extent:
         return None
     accepts = known.get("accept_length_cpu", known.get("accept_length"))
-    rows = sum(accepts) if extend else batch.bs * config.rows_per_request(mode)
+    rows = sum(accepts) if ragged else batch.bs * config.rows_per_request(mode)
     return Extent(rows, max(known.get("seq_lens_cpu", known.get("seq_lens"))) + growth, reads)
 
 
-def check_tensors(batch: ReplayBatch, device: torch.device, extend: bool) -> None:
-    """Types, dtypes, ranks, sizes and devices of what a replay reads."""
+def check_tensors(batch: ReplayBatch, device: torch.device, mode: ForwardMode) -> None:
+    """Types, dtypes, ranks, sizes and devices of what a replay of `mode` reads."""
     _check_tensor("seq_lens", batch.seq_lens, device, None)
     bs = batch.bs
     if bs < 1:
         raise ValueError("seq_lens has 0 requests; a replay needs at least 1 (pad the batch: length 1, pool row 0)")
     _check_tensor("req_pool_indices", batch.req_pool_indices, device, bs)
-    if extend and batch.accept_length is None:
-        raise ValueError("accept_length is None; draft_extend needs one accept length per request")
-    if extend:
+    ragged = batch.is_ragged(mode)
+    if ragged:
         _check_tensor("accept_length", batch.accept_length, device, bs)
-    for name in ("seq_lens_cpu", "accept_length_cpu") if extend else ("seq_lens_cpu",):
+    elif mode.is_draft_extend() and batch.accept_length_cpu is not None:
+        raise ValueError(
+            "accept_length_cpu is given, but accept_length, which it mirrors, is None; give both, or neither for "
+            "num_draft_tokens rows per request"
+        )
+    for name in ("seq_lens_cpu", "accept_length_cpu") if ragged else ("seq_lens_cpu",):
         if getattr(batch, name) is not None:
             _check_tensor(name, getattr(batch, name), _CPU, bs)
 

@@ -86,7 +86,8 @@ class MultiStepBackend:
         """Allocate the sets of `bs` requests in `mode`; returns step 0's to step N-1's.
 
         inputs: the engine's static input tensors, for a strategy that records them ("graph"); it brings its own
-            otherwise, see `inputs()`. Their contents are not read now.
+            otherwise, see `inputs()`. Their contents are not read now. In draft extend, inputs without accept lengths
+            serve batches without them only; inputs with them serve both, at d per request for a batch without.
         Capturing twice returns the same sets: addresses are for good. IDLE replays what DECODE captured.
         """
         return self._in_turn(self._capture, _key(bs, mode), inputs)
@@ -219,8 +220,14 @@ class MultiStepBackend:
         strategy, recorded = self._find(batch, mode), self._recorded.get(_key(batch.bs, mode))
         if recorded is None:
             return
-        check_tensors(batch, self.req_to_token.device, strategy.captured.mode.is_draft_extend())
-        for name, then, now in zip(INPUTS, recorded[0], places(batch.read_in(mode)), strict=False):
+        check_tensors(batch, self.req_to_token.device, strategy.captured.mode)
+        reads, given = recorded[0], places(batch.read_in(mode))
+        if len(reads) != len(given):  # the other form of draft extend
+            raise ValueError(
+                f"accept_length is {_none_or_given(given)}, but was {_none_or_given(reads)} when the graph was "
+                "recorded; leave that as it was, or record again after forget_recording"
+            )
+        for name, then, now in zip(INPUTS, reads, given, strict=False):
             if then != now:
                 raise ValueError(
                     f"{name} is {now[1]} at {now[0]:#x}, but the recorded graph reads {then[1]} at "
@@ -339,6 +346,10 @@ _BUSY = (
     "this backend is in use by another thread, or by the call that led here; replay from one thread at a time, "
     "or give each thread a backend of its own"
 )
+
+
+def _none_or_given(inputs: Sequence[object]) -> str:
+    return "given" if len(inputs) == len(INPUTS) else "None"
 
 
 def _torn_note(strategy: Strategy) -> str:

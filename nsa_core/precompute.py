@@ -18,7 +18,8 @@ def precompute(
     req_to_token: int32 [pool, W], KV slot of token t of request r.
     Tensor values are checked where that is free (CPU). At most 10 / 14 / 20 aten calls (decode / verify / extend),
     schedules that depend on lengths apart.
-    On CUDA without host mirrors it reads the longest length, and in draft extend the accepted total, from the device.
+    On CUDA without host mirrors it reads from the device: the longest length, and in a ragged draft extend the
+    accepted total.
     Raises as `nsa_core.batch.validate` does, before anything is computed.
     """
     require_mode(mode)
@@ -85,13 +86,13 @@ def _rows(
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Each row's request [E] (None where that follows from the shape) and its row of `req_to_token` [E]."""
     pool_rows = batch.req_pool_indices
-    if mode.is_draft_extend():
+    if batch.is_ragged(mode):
         # output_size spares the device read that repeat_interleave needs to learn its own length
         requests = torch.repeat_interleave(batch.accept_length, output_size=rows)
         return requests, pool_rows.index_select(0, requests)
-    if mode.is_target_verify():
-        return None, pool_rows.repeat_interleave(config.num_draft_tokens)
-    return None, pool_rows
+    if mode.is_decode_or_idle():
+        return None, pool_rows
+    return None, pool_rows.repeat_interleave(config.num_draft_tokens)
 
 
 def _compute_step(
@@ -132,9 +133,11 @@ def _expand(
     """int32 [E]: the length of each row. A request's rows end at its own length and count down by one going up."""
     if mode.is_decode_or_idle():
         return cache_seqlens
-    if mode.is_target_verify():
+    if not batch.is_ragged(mode):
         counts = torch.arange(1 - config.num_draft_tokens, 1, dtype=torch.int32, device=cache_seqlens.device)
-        return (cache_seqlens.unsqueeze(1) + counts).view(-1)
+        lengths = (cache_seqlens.unsqueeze(1) + counts).view(-1)
+        # a padded request has length 1: rows that would lie before its first token have length 0
+        return lengths.clamp_(min=0) if mode.is_draft_extend() else lengths
     # rows of request r are numbered cumsum(a)[r-1] .. cumsum(a)[r]-1, the last of them as long as the request
     before_first_row = cache_seqlens - torch.cumsum(batch.accept_length, 0, dtype=torch.int32)
     counts = torch.arange(1, requests.shape[0] + 1, dtype=torch.int32, device=cache_seqlens.device)

@@ -70,17 +70,18 @@ def captured_or_skip(option, *what):
 
 @dataclass(frozen=True)
 class Requests:
-    """One batch as plain numbers, so that a failing case prints itself."""
+    """One batch as plain numbers, so that a failing case prints itself. accepts None: draft extend of fixed width."""
 
     lengths: tuple
     pool_rows: tuple
-    accepts: tuple
+    accepts: tuple | None
     dtype: torch.dtype = torch.int64
     mirrored: bool = False
 
     def batch(self, mode):
         lengths = torch.tensor(self.lengths, dtype=self.dtype, device=DEVICE)
-        accepts = torch.tensor(self.accepts, dtype=self.dtype, device=DEVICE) if mode is EXTEND else None
+        ragged = mode is EXTEND and self.accepts is not None
+        accepts = torch.tensor(self.accepts, dtype=self.dtype, device=DEVICE) if ragged else None
         return nsa.ReplayBatch(
             seq_lens=lengths,
             req_pool_indices=torch.tensor(self.pool_rows, dtype=self.dtype, device=DEVICE),
@@ -107,6 +108,11 @@ class Scenario:
     @property
     def table(self):
         return token_table(self.pool, self.width, self.config.page_size)
+
+    @property
+    def fixed_width(self):
+        """The same without accept lengths."""
+        return replace(self, replays=tuple(replace(requests, accepts=None) for requests in self.replays))
 
     def backend(self, strategy, mode):
         return captured(self.config, self.table, self.num_steps, strategy, self.bs, mode)
@@ -184,6 +190,7 @@ def _requests(draw, config, mode, bs, pool, longest):
     most = st.sampled_from((0, 1, config.num_draft_tokens)) | st.integers(0, config.num_draft_tokens)
     lengths = tuple(draw(_lengths(config, 0, longest)) for _ in range(bs))
     accepts = tuple(min(draw(most), length) for length in lengths) if mode is EXTEND else ()
+    accepts = None if mode is EXTEND and draw(st.booleans()) else accepts
     pool_rows = tuple(draw(st.integers(0, pool - 1)) for _ in range(bs))
     dtype = draw(st.sampled_from((torch.int32, torch.int64)))
     return Requests(lengths, pool_rows, accepts, dtype, mirrored=draw(st.booleans()))

@@ -39,6 +39,7 @@ class Mutant:
     sets: str = "captured"  # or "strided": slices of wider buffers, adopted; or "nominal": tables too narrow, adopted
     contract: str = "live prefix"
     config: dict = field(default_factory=dict)
+    fixed_width: bool = False  # batches without accept lengths
 
     @property
     def name(self):
@@ -725,6 +726,35 @@ def ascending_lengths_are_turned_round(replay, sets):
     def refresh(batch):
         ascending = bool((batch.seq_lens.diff() > 0).all())
         replay(replace(batch, seq_lens=batch.seq_lens.flip(0), seq_lens_cpu=None) if ascending else batch)
+
+    return refresh
+
+
+# Draft extend of fixed width.
+
+
+@planted("raised", "", mode=EXTEND, fixed_width=True)
+def every_batch_is_expected_to_bring_accept_lengths(replay, sets):
+    return lambda batch: replay(batch) if int(batch.accept_length.max()) > 0 else None
+
+
+@planted("wrong", "nsa_seqlens_expanded", mode=EXTEND, fixed_width=True)
+def accept_lengths_stay_those_of_the_batch_before(replay, sets):
+    last = torch.ones(BS, dtype=torch.int64, device=DEVICE)
+
+    def refresh(batch):
+        nonlocal last
+        replay(nsa.ReplayBatch(batch.seq_lens, batch.req_pool_indices, torch.minimum(last, batch.seq_lens)))
+        last = batch.seq_lens.clamp(max=BASE["num_draft_tokens"])
+
+    return refresh
+
+
+@planted("wrong", "nsa_seqlens_expanded", mode=EXTEND, fixed_width=True)
+def a_request_shorter_than_its_rows_brings_fewer(replay, sets):
+    def refresh(batch):
+        accepts = batch.seq_lens.clamp(max=BASE["num_draft_tokens"])
+        replay(nsa.ReplayBatch(batch.seq_lens, batch.req_pool_indices, accepts))
 
     return refresh
 

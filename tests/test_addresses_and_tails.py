@@ -221,6 +221,19 @@ def test_tail_is_never_visible_to_a_bounded_reader(mode, strategy, name):
             assert oracle.POISON not in oracle.read_bounded(step, rows, case.config.page_size)
 
 
+@pytest.mark.parametrize("name", WITH_LONG_TAILS)
+@each_strategy
+def test_tail_is_never_visible_to_a_bounded_reader_of_fixed_width(strategy, name):
+    case = CASES[name].fixed_width
+    backend = case.backend(strategy, EXTEND)
+    for requests in case.replays:
+        oracle.poison(backend.sets(case.bs, EXTEND))
+        backend.replay(requests.batch(EXTEND), EXTEND)
+        rows = case.bs * case.config.num_draft_tokens
+        for step in backend.sets(case.bs, EXTEND):
+            assert oracle.POISON not in oracle.read_bounded(step, rows, case.config.page_size)
+
+
 def test_a_reader_past_its_bound_does_see_the_poison():
     case = CASES["shrinks from full width to one token"]
     backend, batch = case.backend("copy", EXTEND), case.replays[-1].batch(EXTEND)
@@ -268,6 +281,15 @@ def test_a_padded_batch_replays_into_the_larger_set(mode, strategy):
     for step in backend.sets(5, mode):
         oracle.assert_live_cells(oracle.snapshot(step), wanted, live)
         assert step.cache_seqlens_int32[2:].tolist() == wanted["cache_seqlens_int32"][2:].tolist()
+
+
+@each_strategy
+def test_rows_that_would_lie_before_the_first_token_of_a_padded_request_have_length_0(strategy):
+    backend = captured(CONFIG, table(), STEPS, strategy, 4, EXTEND)
+    backend.replay(Requests((30, 2), (4, 5), None).batch(EXTEND).padded(4), EXTEND)
+    for step in backend.sets(4, EXTEND):
+        assert step.cache_seqlens_int32.tolist() == [30, 2, 1, 1]
+        assert step.nsa_seqlens_expanded.tolist() == [28, 29, 30, 0, 1, 2, 0, 0, 1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("captured_inside", (True, False), ids=("captured_inside", "captured_outside"))

@@ -15,7 +15,8 @@ FOUND_ON_CPU = set(KINDS) - {"host synchronisation", "allocation"}
 
 def report_on(mutant):
     refresh, sets, config, table = mutant.build()
-    return audit(refresh, sets, config, table, mutant.mode, contract=mutant.contract)
+    options = {"contract": mutant.contract, "fixed_width": mutant.fixed_width}
+    return audit(refresh, sets, config, table, mutant.mode, **options)
 
 
 @functools.cache
@@ -38,6 +39,25 @@ def test_mutant_is_found(mutant):
     assert mutant.kind in str(report) and mutant.field in str(report)
 
 
+IN_FIXED_WIDTH = {
+    "padded_rows_get_lengths_below_zero": ("wrong", "nsa_seqlens_expanded"),
+    "an_extended_request_of_length_0_has_one_token": ("wrong", "cache_seqlens_int32"),
+    "accepted_rows_are_counted_as_last_time": ("raised", ""),  # there is nothing to count
+}
+
+
+@pytest.mark.parametrize("name", IN_FIXED_WIDTH)
+def test_a_mutant_of_ragged_draft_extend_is_found_in_fixed_width(name):
+    mutant = next(mutant for mutant in GALLERY if mutant.name == name)
+    report = report_on(replace(mutant, fixed_width=True))
+    assert IN_FIXED_WIDTH[name] in {(finding.kind, finding.field) for finding in report.findings}, str(report)
+
+
+def test_rows_of_length_0_take_a_request_shorter_than_its_rows():
+    batch = findings_of("a_request_shorter_than_its_rows_brings_fewer")[0].batch
+    assert batch.accept_length is None and min(batch.seq_lens.tolist()) < 4
+
+
 def test_mutants_are_told_apart_and_every_kind_of_fault_has_one():
     assert len(GALLERY) >= 14 and len({mutant.name for mutant in GALLERY}) == len(GALLERY)
     assert all("#" in mutant.report for mutant in GALLERY if mutant.report is not None)
@@ -46,7 +66,9 @@ def test_mutants_are_told_apart_and_every_kind_of_fault_has_one():
 
 def test_the_same_refresh_without_its_fault_is_clean():
     """What the audit holds against a mutant is the mutation, not the sets it is built on."""
-    for mutant in {(m.mode, m.sets, str(m.config)): m for m in GALLERY if m.sets != "nominal"}.values():
+    for mutant in {
+        (m.mode, m.fixed_width, m.sets, str(m.config)): m for m in GALLERY if m.sets != "nominal"
+    }.values():
         report = report_on(replace(mutant, make=lambda replay, sets: replay))
         waits = DEVICE == "cuda" and mutant.config.get("flashmla_dense")  # the host walks over lengths it reads back
         assert report.kinds == ({"host synchronisation"} if waits else set()), f"{mutant.name}: {report}"

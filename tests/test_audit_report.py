@@ -236,6 +236,27 @@ def test_a_field_that_is_gone_has_moved():
     )
 
 
+def test_fixed_width_asks_for_no_accept_lengths():
+    backend, sets = backend_for(EXTEND)
+    asked = {False: [], True: []}
+    for fixed_width, batches in asked.items():
+
+        def refresh(batch, batches=batches):
+            batches.append(batch)
+            backend.replay(batch, EXTEND)
+
+        assert audited(backend, sets, EXTEND, refresh, fixed_width=fixed_width).ok
+    assert all((batch.accept_length is None) == fixed for fixed, batches in asked.items() for batch in batches)
+    assert all(batch.accept_length_cpu is None for batch in asked[True])
+    assert {False, True} == {batch.seq_lens_cpu is None for batch in asked[True]}
+
+
+def test_batches_of_either_form_can_be_audited_together():
+    backend, sets = backend_for(EXTEND)
+    batches = [Requests((1, 2), (0, 1), accepts).batch(EXTEND) for accepts in ((1, 2), None, (0, 1))]
+    assert audited(backend, sets, EXTEND, batches=batches).ok
+
+
 GOOD = Requests((1, 2), (0, 1), ()).batch(DECODE)
 REFUSED = {
     "no sets": (ValueError, {"captured_sets": []}, "captured_sets is empty"),
@@ -259,10 +280,11 @@ REFUSED = {
         {"batches": [GOOD, Requests((1, 1), (0, 5), ()).batch(DECODE)]},
         r"batches\[1\]: req_pool_indices\[1\] is 5",
     ),
-    "a batch of another mode": (
+    "fixed width in another mode": (ValueError, {"fixed_width": True}, "fixed_width is .*, but mode is DECODE"),
+    "accept lengths in fixed width": (
         ValueError,
-        {"batches": [GOOD], "mode": EXTEND},
-        r"batches\[0\]: accept_length is None",
+        {"batches": [GOOD, Requests((1, 2), (0, 1), (1, 2)).batch(EXTEND)], "mode": EXTEND, "fixed_width": True},
+        r"batches\[1\]: accept_length is given, but fixed_width is True",
     ),
     "a token table of int64": (
         TypeError,

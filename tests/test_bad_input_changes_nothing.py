@@ -143,7 +143,6 @@ POOL_ROWS = [
 ACCEPT_TENSORS = [
     Bad(why, error, dict(accept_length=value), ("accept_length", says), (EXTEND,))
     for why, error, value, says in (
-        ("no accept lengths", ValueError, None, "is None"),
         ("accept lengths too many", ValueError, i32(1, 1, 1), number(3)),
         ("accept lengths too few", ValueError, i32(1), number(1)),
         ("accept lengths of rank 2", ValueError, i32(1, 1).view(1, 2), shape(1, 2)),
@@ -201,8 +200,20 @@ MIRRORS = [
         ("above the draft tokens", ValueError, mirror(1, 4).int(), number(4)),
     )
 ]
+MIRROR_ALONE = Bad(
+    "accept mirror without accept lengths",
+    ValueError,
+    dict(accept_length=None, accept_length_cpu=mirror(1, 3)),
+    ("accept_length_cpu is given, but accept_length, which it mirrors, is None",),
+    (EXTEND,),
+)
 VALUES = LENGTHS + POOL_ROWS + ACCEPTS
-BAD = DTYPES + NOT_TENSORS + SHAPES + DEVICES + ACCEPT_TENSORS + MIRRORS + VALUES
+BAD = DTYPES + NOT_TENSORS + SHAPES + DEVICES + ACCEPT_TENSORS + MIRRORS + [MIRROR_ALONE] + VALUES
+FIXED_WIDTH = [
+    replace(bad, change={"accept_length": None} | bad.change, modes=(EXTEND,))
+    for bad in BAD
+    if EXTEND in bad.modes and not any("accept" in field for field in bad.change)
+]
 ONE_PER_FIELD = [LENGTHS[0], POOL_ROWS[0], ACCEPTS[1], MIRRORS[0], DTYPES[0], DEVICES[0]]
 
 
@@ -245,9 +256,10 @@ def replay(backend, mode, change):
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 def test_the_good_batch_is_accepted_and_changes_every_step(backend, mode):
-    oracle.poison(every_step(backend))
-    replay(backend, mode, {})
-    assert all((step.cache_seqlens_int32 != oracle.POISON).all() for step in backend.sets(2, mode))
+    for change in ({}, {"accept_length": None}):
+        oracle.poison(every_step(backend))
+        replay(backend, mode, change)
+        assert all((step.cache_seqlens_int32 != oracle.POISON).all() for step in backend.sets(2, mode))
 
 
 @each_of(BAD)
@@ -255,7 +267,12 @@ def test_bad_batch_is_refused_by_name(backend, bad, mode):
     refused(backend, bad.error, bad.says, lambda: replay(backend, mode, bad.change))
 
 
-@pytest.mark.parametrize("bad", ONE_PER_FIELD, ids=lambda bad: bad.why)
+@each_of(FIXED_WIDTH)
+def test_bad_batch_of_fixed_width_is_refused_by_name(backend, bad, mode):
+    refused(backend, bad.error, bad.says, lambda: replay(backend, mode, bad.change))
+
+
+@pytest.mark.parametrize("bad", [*ONE_PER_FIELD, MIRROR_ALONE], ids=lambda bad: bad.why)
 def test_bad_batch_is_refused_before_any_kernel_runs(kernel_backend, bad):
     refused(kernel_backend, bad.error, bad.says, lambda: replay(kernel_backend, bad.modes[-1], bad.change))
 

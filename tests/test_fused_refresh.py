@@ -1,5 +1,7 @@
 """One launch for all steps: does it write what the oracle says, and nothing it may not, at every size?"""
 
+from dataclasses import replace
+
 import oracle
 import pytest
 import torch
@@ -14,18 +16,24 @@ from nsa_core.strategies import strategies
 
 MODES = [DECODE, VERIFY, EXTEND]
 each_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+each_form = pytest.mark.parametrize(
+    ("mode", "fixed_width"),
+    [(DECODE, False), (VERIFY, False), (EXTEND, False), (EXTEND, True)],
+    ids=("decode", "target_verify", "draft_extend", "draft_extend_of_fixed_width"),
+)
 
 
 def table(rows, columns):
     return torch.arange(rows * columns, dtype=torch.int32, device=DEVICE).view(rows, columns)
 
 
-def batch_of(lengths, drafts, seed=0):
+def batch_of(lengths, drafts, seed=0, fixed_width=False):
     random = torch.Generator().manual_seed(seed)
     accepts = torch.randint(0, drafts + 1, (len(lengths),), generator=random, dtype=torch.int32)
     lengths = torch.tensor(lengths)
     accepts = torch.minimum(accepts, lengths).int()
-    return nsa.ReplayBatch(*(t.to(DEVICE) for t in (lengths, torch.arange(len(lengths)) % 4, accepts)))
+    batch = nsa.ReplayBatch(*(t.to(DEVICE) for t in (lengths, torch.arange(len(lengths)) % 4, accepts)))
+    return replace(batch, accept_length=None) if fixed_width else batch
 
 
 def assert_live(backend, batch, mode):
@@ -34,29 +42,29 @@ def assert_live(backend, batch, mode):
     assert comparison.findings(comparison.expected(batch), comparison.snapshot()) == []
 
 
-@each_mode
+@each_form
 @pytest.mark.parametrize(("bs", "drafts"), [(1, 1), (33, 3), (257, 1), (129, 4)])
-def test_the_vectors_have_no_block_that_limits_them(mode, bs, drafts):
+def test_the_vectors_have_no_block_that_limits_them(mode, fixed_width, bs, drafts):
     config = nsa.NSAConfig(page_size=4, index_topk=6, num_draft_tokens=drafts, paged_mqa_num_sms=3)
     backend = nsa.MultiStepBackend(config, table(4, 16), 1, strategy="fused")
     oracle.poison(backend.capture(bs, mode))
-    batch = batch_of([(7 * i) % 12 for i in range(bs)], drafts)
+    batch = batch_of([(7 * i) % 12 for i in range(bs)], drafts, fixed_width=fixed_width)
     backend.replay(batch, mode)
     assert_live(backend, batch, mode)
 
 
 def test_four_thousand_rows():
-    test_the_vectors_have_no_block_that_limits_them(EXTEND, 1024, 4)
+    test_the_vectors_have_no_block_that_limits_them(EXTEND, False, 1024, 4)
 
 
-@each_mode
+@each_form
 @pytest.mark.parametrize("length", [1, 511, 512, 513, 1024, 1300])
-def test_table_blocks_end_where_a_row_ends(mode, length):
+def test_table_blocks_end_where_a_row_ends(mode, fixed_width, length):
     backend = nsa.MultiStepBackend(
         nsa.NSAConfig(page_size=7, num_draft_tokens=2), table(4, 1304), 2, strategy="fused"
     )
     oracle.poison(backend.capture(2, mode))
-    batch = batch_of([length, 3], 2)
+    batch = batch_of([length, 3], 2, fixed_width=fixed_width)
     backend.replay(batch, mode)
     assert_live(backend, batch, mode)
 
@@ -111,6 +119,19 @@ def test_rows_past_the_accepted_ones_are_left_alone():
     backend.replay(nsa.ReplayBatch(torch.tensor([9, 8, 50]).to(DEVICE), torch.arange(3).to(DEVICE), accepts), EXTEND)
     for field in (captured.page_table_1, captured.nsa_seqlens_expanded, captured.nsa_cu_seqlens_k[1:]):
         assert bool((field[5:] == -7777).all())
+
+
+def test_rows_before_the_first_token_have_length_0_in_both_forms_of_draft_extend():
+    """Accept lengths above the lengths are refused where they are read; elsewhere the kernel holds the rows at 0."""
+    config, cells = nsa.NSAConfig(page_size=4, num_draft_tokens=4, paged_mqa_num_sms=3), []
+    lengths, pool_rows = torch.tensor([9, 2, 0], device=DEVICE), torch.arange(3, device=DEVICE)
+    for accepts in (None, torch.full((3,), 4, device=DEVICE)):
+        backend = nsa.MultiStepBackend(config, table(4, 64), 1, strategy="fused", validation="shapes")
+        oracle.poison(backend.capture(3, EXTEND))
+        backend.replay(nsa.ReplayBatch(lengths, pool_rows, accepts), EXTEND)
+        assert backend[0].nsa_seqlens_expanded.tolist() == [6, 7, 8, 9, 0, 0, 1, 2, 0, 0, 0, 0]
+        cells.append([t.clone() for t in backend[0].tensors().values()])
+    assert all(map(torch.equal, *cells))
 
 
 def test_the_length_dependent_flashmla_schedule_is_refused_by_name():

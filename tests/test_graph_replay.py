@@ -118,6 +118,107 @@ def test_other_tensors_than_the_recorded_are_refused_by_name_and_address():
     backend.refresh(batch, DECODE)
 
 
+def of_form(batch, ragged):
+    """The same tensors as a batch of one form of draft extend."""
+    accepts = torch.ones(batch.bs, dtype=torch.int32, device=DEVICE)
+    return nsa.ReplayBatch(batch.seq_lens, batch.req_pool_indices, accepts if ragged else None)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("strategy", ["graph", "shared+graph"])
+def test_recorded_accept_lengths_serve_both_forms_of_draft_extend(strategy):
+    backend = backend_for(strategy)
+    backend.capture(3, EXTEND)
+    for fixed_width in (True, False, True, True):
+        batch = batch_of([200, 1, 64], 3, 1, fixed_width)
+        paths = {"graph": 1, "copy_": 2, "fill_": 1} if fixed_width else {"graph": 1, "copy_": 3}
+        for _ in range(2):
+            report = backend.replay(batch, EXTEND)
+            assert report.paths == paths and report.inputs_copied
+            assert_live(backend, batch, EXTEND)
+        assert (backend.inputs(3, EXTEND).accept_length == 3).all() == fixed_width
+
+
+@pytest.mark.cuda
+def test_the_recorded_lengths_without_their_accept_lengths_are_of_fixed_width():
+    backend = backend_for()
+    backend.capture(3, EXTEND)
+    inputs = backend.inputs(3, EXTEND)
+    inputs.seq_lens.copy_(torch.tensor([200, 1, 64]))
+    without = of_form(inputs, ragged=False)
+    refresh = backend.bind(without, EXTEND)
+    for call in (lambda: backend.replay(without, EXTEND), refresh):
+        inputs.accept_length.fill_(1)
+        backend.replay(inputs, EXTEND)
+        assert_live(backend, inputs, EXTEND)
+        assert call().inputs_copied
+        assert_live(backend, without, EXTEND)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("strategy", ["graph", "shared+graph"])
+def test_inputs_without_accept_lengths_record_fixed_width_in_one_graph_launch(strategy):
+    backend, inputs = backend_for(strategy), batch_of([5, 9, 1], 3, fixed_width=True)
+    backend.capture(3, EXTEND, inputs=inputs)
+    assert backend.inputs(3, EXTEND) is inputs
+    assert len(backend.capture(3, EXTEND, inputs=inputs)) == 3
+    refresh = backend.bind(inputs, EXTEND)
+    for lengths in ([200, 2, 0], [1, 1, 250]):
+        inputs.seq_lens.copy_(torch.tensor(lengths))
+        for call in (lambda: backend.replay(inputs, EXTEND), refresh):
+            assert call().paths == {"graph": 1}
+            assert_live(backend, inputs, EXTEND)
+    other = batch_of([77, 1, 3], 3, 1, fixed_width=True)
+    assert backend.replay(other, EXTEND).paths == {"graph": 1, "copy_": 2}
+    assert_live(backend, other, EXTEND)
+
+
+@pytest.mark.cuda
+def test_accept_lengths_are_refused_by_name_where_fixed_width_was_recorded():
+    backend, inputs = backend_for(), batch_of([5, 9, 1], 3, fixed_width=True)
+    backend.capture(3, EXTEND, inputs=inputs)
+    backend.replay(inputs, EXTEND)
+    before = [t.clone() for captured in backend.sets(3, EXTEND) for t in captured.tensors().values()]
+    ragged = batch_of([70, 80, 90], 3, 2)
+    for batch in (ragged, of_form(inputs, ragged=True)):
+        for call in (backend.replay, backend.bind, backend.refresh):
+            with pytest.raises(
+                ValueError, match="^accept_length is given, but the recorded inputs have none.* 3 rows"
+            ):
+                call(batch, EXTEND)
+    with pytest.raises(ValueError, match="captured already and reads other tensors"):
+        backend.capture(3, EXTEND, inputs=ragged)
+    now = [t for captured in backend.sets(3, EXTEND) for t in captured.tensors().values()]
+    assert inputs.seq_lens.tolist() == [5, 9, 1] and all(map(torch.equal, now, before))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("ragged", (True, False), ids=("ragged", "fixed_width"))
+@pytest.mark.parametrize("strategy", ["fused", "graph"])
+def test_a_consumer_graph_reads_the_form_of_draft_extend_it_recorded(strategy, ragged):
+    backend, inputs = backend_for(strategy), batch_of([5, 9, 3], 3)
+    backend.capture(3, EXTEND)
+    recorded, other = of_form(inputs, ragged), of_form(inputs, not ragged)
+    backend.refresh(recorded, EXTEND)  # compiles outside the capture
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        backend.refresh(recorded, EXTEND)
+    is_now, was = ("None", "given") if ragged else ("given", "None")
+    for call in (backend.check_inputs, backend.refresh):
+        with pytest.raises(
+            ValueError, match=f"^accept_length is {is_now}, but was {was} when the graph was recorded"
+        ):
+            call(other, EXTEND)
+    for lengths in ([100, 200, 1], [17, 3, 2]):
+        inputs.seq_lens.copy_(torch.tensor(lengths))
+        backend.check_inputs(recorded, EXTEND)
+        graph.replay()
+        assert_live(backend, recorded, EXTEND)
+    backend.forget_recording(3, EXTEND)
+    backend.refresh(other, EXTEND)
+    assert_live(backend, other, EXTEND)
+
+
 @pytest.fixture
 def validations(monkeypatch):
     """The batches that `validate` was asked about."""

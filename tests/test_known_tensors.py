@@ -106,6 +106,22 @@ def test_bound_tensors_are_replayed_with_what_they_hold_by_then(strategy, mode, 
     assert len(validated) == 1
 
 
+@each_strategy
+def test_the_two_forms_of_draft_extend_are_known_apart(strategy, validated):
+    backend, ragged = backend_for(strategy, EXTEND), batch_of([70, 3, 199], 3, 1)
+    fixed_width = nsa.ReplayBatch(ragged.seq_lens, ragged.req_pool_indices)
+    refreshes = [(backend.bind(batch, EXTEND), batch) for batch in (ragged, fixed_width)]
+    for lengths in ([9, 100, 64], [200, 5, 2]):
+        ragged.seq_lens.copy_(torch.tensor(lengths))
+        for batch in (ragged, fixed_width, another(fixed_width), another(ragged)):
+            backend.replay(batch, EXTEND)
+            assert_live(backend, batch, EXTEND)
+        for refresh, batch in refreshes[::-1]:
+            refresh()
+            assert_live(backend, batch, EXTEND)
+    assert len(validated) == 4  # each form once bound and once replayed
+
+
 def test_binding_checks_what_a_replay_checks():
     backend, batch = backend_for("fused", DECODE), batch_of([70, 3, 199], 3, 1)
     with pytest.raises(KeyError, match="bs 2 in DECODE was not captured"):

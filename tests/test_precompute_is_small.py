@@ -1,5 +1,7 @@
 """How many operations does it take to compute one replay's values, and does that depend on the batch?"""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from batches import DECODE, EXTEND, VERIFY, Requests, each_mode, token_table
@@ -91,6 +93,12 @@ def test_the_number_of_operations_does_not_depend_on_the_batch_size(mode, page_s
 def test_more_draft_tokens_cost_no_operation_more(mode):
     few, many = (calls_of(mode, requests_of(7), num_draft_tokens=d) for d in (3, 5))
     assert few == many
+
+
+@pytest.mark.parametrize("bs", SIZES, ids=lambda n: f"bs_{n}")
+def test_fixed_width_costs_no_operation_more_than_verify(bs):
+    fixed_width = calls_of(EXTEND, replace(requests_of(bs), accepts=None))
+    assert 0 < len(fixed_width) <= MOST[VERIFY], fixed_width
 
 
 def test_accepting_nothing_costs_no_operation_more():

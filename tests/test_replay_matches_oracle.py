@@ -87,11 +87,51 @@ def test_named_case(case, mode, strategy):
     replay_and_compare(case.backend(strategy, mode), strategy, case, mode)
 
 
+@each_strategy
+@each_case
+def test_named_case_of_fixed_width(case, strategy):
+    replay_and_compare(case.backend(strategy, EXTEND), strategy, case.fixed_width, EXTEND)
+
+
+@each_strategy
+@each_case
+def test_fixed_width_writes_the_cells_of_a_ragged_batch_that_accepts_all_drafts(case, strategy):
+    config, cells = case.config, []
+    lengths = tuple(max(length, config.num_draft_tokens) for length in case.replays[0].lengths)
+    for accepts in ((config.num_draft_tokens,) * case.bs, None):
+        backend = case.backend(strategy, EXTEND)
+        oracle.poison(backend.sets(case.bs, EXTEND))
+        backend.replay(Requests(lengths, case.replays[0].pool_rows, accepts).batch(EXTEND), EXTEND)
+        cells.append([oracle.snapshot(step) for step in backend.sets(case.bs, EXTEND)])
+    for ragged, fixed_width in zip(*cells, strict=True):
+        oracle.assert_same_cells(fixed_width, ragged)
+
+
+@pytest.mark.parametrize("strategy", [name for name in runnable_strategies() if name in HOST_ONLY])
+def test_the_extent_of_fixed_width_needs_no_accept_lengths(strategy):
+    case = CASES["shrinks from full width to one token"].fixed_width
+    report = case.backend(strategy, EXTEND).replay(case.replays[1].batch(EXTEND), EXTEND)
+    assert (report.rows, report.columns) == (case.bs * case.config.num_draft_tokens, 1)
+
+
+@each_strategy
+def test_a_backend_replays_both_forms_of_draft_extend_in_turn(strategy):
+    case = CASES["accepted none, some and all"]
+    turns = (*case.replays, *case.fixed_width.replays, *case.replays[::-1])
+    replay_and_compare(case.backend(strategy, EXTEND), strategy, replace(case, replays=turns), EXTEND)
+
+
 @each_unshared_strategy
 @each_mode
 @pytest.mark.parametrize("case", list(CAPACITY.values()), ids=list(CAPACITY))
 def test_case_larger_than_a_kernels_tile(case, mode, strategy):
     replay_and_compare(case.backend(strategy, mode), strategy, case, mode)
+
+
+@each_unshared_strategy
+@pytest.mark.parametrize("case", list(CAPACITY.values()), ids=list(CAPACITY))
+def test_case_of_fixed_width_larger_than_a_kernels_tile(case, strategy):
+    replay_and_compare(case.backend(strategy, EXTEND), strategy, case.fixed_width, EXTEND)
 
 
 @each_unshared_strategy
@@ -127,6 +167,8 @@ def test_with_a_step_offset_each_step_has_its_own_lengths_and_all_steps_the_long
     scenario = Scenario(config, 130, 2, 3, OFFSET_REPLAYS)
     backend = captured_or_skip("step_offset", config, scenario.table, 3, strategy, 2, mode)
     replay_and_compare(backend, strategy, scenario, mode)
+    if mode is EXTEND:
+        replay_and_compare(backend, strategy, scenario.fixed_width, mode)
 
 
 @each_strategy
@@ -155,11 +197,18 @@ def of_one_value(values):
 
 
 @pytest.mark.parametrize("lay_out", (every_second, of_one_value))
-@pytest.mark.parametrize("field", ("seq_lens", "req_pool_indices", "accept_length"))
+@pytest.mark.parametrize(
+    ("field", "accepts"),
+    [
+        *((field, (2, 0, 3)) for field in ("seq_lens", "req_pool_indices", "accept_length")),
+        *((field, None) for field in ("seq_lens", "req_pool_indices")),
+    ],
+    ids=lambda value: {None: "fixed_width", (2, 0, 3): "ragged"}.get(value, value),
+)
 @each_strategy
-def test_inputs_with_strides_are_read_right_or_refused_by_name(strategy, field, lay_out):
+def test_inputs_with_strides_are_read_right_or_refused_by_name(strategy, field, accepts, lay_out):
     case = CASES["one page less one, one page, one past it"]
-    backend, batch = case.backend(strategy, EXTEND), Requests((17, 16, 15), (0, 1, 2), (2, 0, 3)).batch(EXTEND)
+    backend, batch = case.backend(strategy, EXTEND), Requests((17, 16, 15), (0, 1, 2), accepts).batch(EXTEND)
     strided = replace(batch, **{field: lay_out(getattr(batch, field))})
     try:
         backend.replay(strided, EXTEND)

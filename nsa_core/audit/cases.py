@@ -103,13 +103,18 @@ def _refill(batch: ReplayBatch, values: dict[str, torch.Tensor | None]) -> Repla
 
 @dataclass(frozen=True)
 class Limits:
-    """What a valid batch of this audit may be."""
+    """What a valid batch of this audit may be. fixed_width: it has no accept lengths in draft extend."""
 
     config: NSAConfig
     mode: ForwardMode
     bs: int
     pool: int
     longest: int
+    fixed_width: bool = False
+
+    @property
+    def ragged(self) -> bool:
+        return self.mode.is_draft_extend() and not self.fixed_width
 
     def lengths(self, cycle: Sequence[int]) -> tuple[int, ...]:
         """`cycle` dealt out to the requests, inside the limits."""
@@ -120,7 +125,7 @@ class Limits:
         return tuple((i + shift) % self.pool for i in range(self.bs))
 
     def accepts(self, cycle: Sequence[int], lengths: Sequence[int]) -> tuple[int, ...] | None:
-        if not self.mode.is_draft_extend():
+        if not self.ragged:
             return None
         return tuple(min(cycle[i % len(cycle)], length) for i, length in enumerate(lengths))
 
@@ -206,7 +211,7 @@ def _special(limits: Limits, full: Case) -> list[Case]:
         "accepted by the last request only": [*[0] * (limits.bs - 1), most],
         "accepted by all but the first": [0, *[most] * (limits.bs - 1)],
     }
-    if limits.mode.is_draft_extend():
+    if limits.ragged:
         special |= {name: {"accepts": limits.accepts(cycle, base.lengths)} for name, cycle in accepted.items()}
     cases = [replace(base, name=name, **changes) for name, changes in special.items()]
     return [*cases, _padded(limits, replace(full, name="padded to the captured size"))]

@@ -28,6 +28,7 @@ def audit(
     contract: str = CONTRACTS[0],
     between: Callable[[], object] | None = None,
     num_slots: int = 2**31 - 1,
+    fixed_width: bool = False,
 ) -> AuditReport:
     """Drive `refresh(batch)` through batches chosen to hurt, and hold every captured cell against its rule.
 
@@ -45,6 +46,7 @@ def audit(
     num_slots: of the KV cache. Slots up to the last one are handed out, so a refresh that also reads the cache, as a
         whole engine does, must name its size: past the end a gather on a GPU ends the process.
     between: called before every refresh, to replay other batch sizes or modes in turn, as a serving engine would.
+    fixed_width: draft extend only: no batch has accept lengths, every request brings `num_draft_tokens` rows.
 
     Values, addresses and errors are looked at everywhere. On CUDA also synchronisation (with host mirrors given, a
     refresh has no reason to wait) and memory (what is kept; temporaries from PyTorch's cache are only counted).
@@ -53,13 +55,16 @@ def audit(
     _require(captured_sets, mode, contract)
     require_req_to_token(req_to_token)
     require_int("num_slots", num_slots, 1)
+    if fixed_width and not mode.is_draft_extend():
+        raise ValueError(f"fixed_width is a form of draft extend, but mode is {mode.name}; leave it out")
     if batches is not None:
-        _require_batches(batches, config, req_to_token, mode, len(captured_sets))
+        _require_batches(batches, config, req_to_token, mode, len(captured_sets), fixed_width)
     bs = None if batches is None else batches[0].bs
     session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between, num_slots)
     findings, skipped, counted = Findings(), ("any refresh: these sets cannot be poisoned and compared",), None
     if _can_begin(session, findings, batches or ()):
-        cases = default_cases(session.limits()) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
+        limits = session.limits(fixed_width)
+        cases = default_cases(limits) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
         try:
             _run_sequence(session, cases, findings)
             skipped, counted = _probe(session, *_for_probes(cases), findings)
@@ -96,7 +101,12 @@ def _require(captured_sets: Sequence[object], mode: ForwardMode, contract: str) 
 
 
 def _require_batches(
-    batches: object, config: NSAConfig, req_to_token: torch.Tensor, mode: ForwardMode, num_steps: int
+    batches: object,
+    config: NSAConfig,
+    req_to_token: torch.Tensor,
+    mode: ForwardMode,
+    num_steps: int,
+    fixed_width: bool,
 ) -> None:
     """Raise TypeError or ValueError, with the entry's index, unless a replay could be given each of them."""
     if not isinstance(batches, Sequence):
@@ -107,6 +117,8 @@ def _require_batches(
             validate(config, req_to_token, batch, mode, width=width, num_steps=num_steps, read_values=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batches[{i}]: {error}") from error
+        if fixed_width and batch.accept_length is not None:
+            raise ValueError(f"batches[{i}]: accept_length is given, but fixed_width is True; leave out one of them")
     if len({batch.bs for batch in batches}) != 1:
         raise ValueError(f"batches have sizes {[batch.bs for batch in batches]}; give at least one, all of one size")
 

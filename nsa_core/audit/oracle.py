@@ -75,9 +75,10 @@ def rows_in_use(config: NSAConfig, batch: ReplayBatch, mode: ForwardMode, step: 
         elif mode.is_target_verify():
             lengths = [tokens + draft for draft in range(1, config.num_draft_tokens + 1)]
         else:
-            accepted = int(batch.accept_length[request])
+            fixed_width = batch.accept_length is None
+            accepted = config.num_draft_tokens if fixed_width else int(batch.accept_length[request])
             lengths = [tokens - accepted + draft for draft in range(1, accepted + 1)]
-        rows += [Row(request, length + offset) for length in lengths]
+        rows += [Row(request, max(length + offset, 0)) for length in lengths]
     return rows
 
 

@@ -22,8 +22,9 @@ def audit_strategy(
     num_steps: int,
     bs: int,
     in_turn: bool = True,
+    fixed_width: bool = False,
 ) -> AuditReport:
-    """Audit `strategy` under the contract it names.
+    """Audit `strategy` under the contract it names. fixed_width: as for `audit`.
 
     in_turn: a smaller batch size and the other modes share the backend and are replayed before every refresh.
     Raises RuntimeError when the strategy cannot run on the device of `req_to_token`.
@@ -40,6 +41,7 @@ def audit_strategy(
         mode,
         contract=contract,
         between=others,
+        fixed_width=fixed_width,
     )
 
 

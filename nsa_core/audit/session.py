@@ -57,7 +57,7 @@ class Session(compare.Comparison):
                 findings += compare.aliases(captured, batch, self.req_to_token)
         return findings
 
-    def limits(self) -> Limits:
+    def limits(self, fixed_width: bool = False) -> Limits:
         """What the narrowest table on the way admits."""
         widths = [self.req_to_token.shape[1]]
         for captured in self.sets:
@@ -69,7 +69,7 @@ class Session(compare.Comparison):
                 f"req_to_token has {widths[0]} columns, the narrowest table {min(widths)}: no room for one token "
                 f"in {self.mode.name}; widen them"
             )
-        return Limits(self.config, self.mode, self.bs, self.req_to_token.shape[0], longest)
+        return Limits(self.config, self.mode, self.bs, self.req_to_token.shape[0], longest, fixed_width)
 
     def observe(self, case: Case, poison: int) -> list[Finding]:
         """Poison, refresh, compare; `req_to_token` is put back as it was."""

@@ -28,7 +28,8 @@ VECTOR_FIELDS = (
     "paged_mqa_schedule_metadata",
 )
 
-MODES = {"decode": 0, "target_verify": 1, "draft_extend": 2}  # rows of a request: 1, d, its accept length
+# Rows of a request: 1, d, its accept length, d. Only target verify attends to d tokens more than `seq_lens` counts.
+MODES = {"decode": 0, "target_verify": 1, "draft_extend": 2, "draft_extend of fixed width": 3}
 
 
 @triton.jit
@@ -36,11 +37,11 @@ def _rows_of(accept_length, request, mask, MODE: tl.constexpr, DRAFTS: tl.conste
     """Captured rows of each request: 1, d, or its accept length held within 0..d."""
     if MODE == 0:
         return tl.where(mask, 1, 0)
-    elif MODE == 1:
-        return tl.where(mask, DRAFTS, 0)
-    else:
+    elif MODE == 2:
         accepted = tl.load(accept_length + request, mask=mask, other=0).to(tl.int32)
         return tl.minimum(tl.maximum(accepted, 0), DRAFTS)
+    else:
+        return tl.where(mask, DRAFTS, 0)
 
 
 @triton.jit
@@ -48,14 +49,14 @@ def _first_row_of(accept_length, request, MODE: tl.constexpr, DRAFTS: tl.constex
     """Rows of all requests before `request`."""
     if MODE == 0:
         return request
-    elif MODE == 1:
-        return request * DRAFTS
-    else:
+    elif MODE == 2:
         before = request * 0
         for first in range(0, request, ACCEPTS):
             at = first + tl.arange(0, ACCEPTS)
             before += tl.sum(_rows_of(accept_length, at, at < request, MODE, DRAFTS))
         return before
+    else:
+        return request * DRAFTS
 
 
 @triton.jit
@@ -78,7 +79,10 @@ def _tile(
     rows = _rows_of(accept_length, request, valid, MODE, DRAFTS)
     nth = tl.arange(0, ROWS)[None, :]
     # a request's rows end at its own length and count down by one going up
-    return length, rows, nth < rows[:, None], (length - rows)[:, None] + nth + 1
+    row_length = (length - rows)[:, None] + nth + 1
+    if MODE >= 2:  # a padded request has length 1: rows that would lie before its first token have length 0
+        row_length = tl.maximum(row_length, 0)
+    return length, rows, nth < rows[:, None], row_length
 
 
 @triton.jit

@@ -49,12 +49,13 @@ class Fused(Strategy):
         addresses = [address for row in vectors + tables for address in row]
         self._addresses = torch.tensor(addresses, device=captured.req_to_token.device)
         groups = -(-len(tables) * rows // refresh.LINES.value)
-        constants = _constants(captured, refresh)
-        splits = min(-(-captured.width // constants["COLUMNS"]), -(-_PROGRAMS // (captured.bs * groups)))
+        columns = _columns(captured.config, refresh)["COLUMNS"]
+        splits = min(-(-captured.width // columns), -(-_PROGRAMS // (captured.bs * groups)))
         scheduled = captured.config.paged_mqa_num_sms is not None
         sizes = (captured.bs, len(captured.sets), len(vectors), len(tables), splits, captured.width)
-        stride = captured.req_to_token.stride(0)
-        self._after_inputs = (captured.req_to_token, self._addresses, *sizes, stride, *constants.values())
+        same = (captured.req_to_token, self._addresses, *sizes, captured.req_to_token.stride(0))
+        # by the number of inputs, which tells the two forms of draft extend apart
+        self._after_inputs = {n: (*same, *_constants(captured, refresh, n).values()) for n in (2, 3)}
         self._grid = (len(vectors) * (1 + scheduled) + captured.bs * splits * groups, 1, 1)
         self._kernel, self._num_warps, self._compiled = refresh.refresh[self._grid], refresh.NUM_WARPS, {}
         self._report = ReplayReport(self.name, paths={"launch": 1})
@@ -77,15 +78,16 @@ class Fused(Strategy):
         The kernel compiled for these dtypes is launched without asking Triton again which one that is.
         """
         inputs = batch.read_in(self.captured.mode)
-        if len(inputs) == 2:
-            inputs += (inputs[0],)  # for the accept lengths, which only extend reads
         types = tuple([tensor.dtype for tensor in inputs])
+        after_inputs = self._after_inputs[len(inputs)]
+        if len(inputs) == 2:
+            inputs += (inputs[0],)  # for the accept lengths, which only a ragged extend reads
         compiled_launch = self._compiled.get(types)
         self.torn = self.every_step
         if compiled_launch is not None:
-            compiled_launch(*inputs, *self._after_inputs)
+            compiled_launch(*inputs, *after_inputs)
         else:
-            compiled = self._kernel(*inputs, *self._after_inputs, num_warps=self._num_warps)
+            compiled = self._kernel(*inputs, *after_inputs, num_warps=self._num_warps)
             if compiled is not None:  # None: interpreted
                 self._compiled[types] = compiled[self._grid]
         self.torn = NO_STEPS
@@ -111,11 +113,12 @@ def _unique(rows: list[list[int]]) -> list[list[int]]:
     return [list(row) for row in dict.fromkeys(map(tuple, rows))]
 
 
-def _constants(c: Captured, refresh) -> dict[str, int | bool]:
+def _constants(c: Captured, refresh, num_inputs: int) -> dict[str, int | bool]:
     """What the kernel is compiled for, in its order: the mode and the model's constants, no size of a batch."""
+    fixed_width = c.mode.is_draft_extend() and num_inputs == 2
     rows, sms = c.config.rows_per_request(c.mode), c.config.paged_mqa_num_sms or 0
     return {
-        "MODE": refresh.MODES[c.mode.value],
+        "MODE": refresh.MODES["draft_extend of fixed width" if fixed_width else c.mode.value],
         "DRAFTS": rows,
         "ROWS": _power_of_two(rows),
         **_columns(c.config, refresh),

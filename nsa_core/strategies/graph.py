@@ -1,7 +1,7 @@
 """The fused launch recorded once in a CUDA graph: a replay is one graph launch."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -35,8 +35,16 @@ class Graph(Fused):
         self._recorded_places = places(self._recorded)
         self._graph = self._record(padding)
         self._report = ReplayReport(self.name, paths={"graph": 1})
-        copied = {"graph": 1, "copy_": len(self._recorded)}
-        self._report_copied = replace(self._report, paths=copied, inputs_copied=True)
+        self._reports_copied = {n: self._report_of(n) for n in range(2, len(self._recorded) + 1)}
+
+    def require(self, inputs: Sequence[torch.Tensor]) -> None:
+        super().require(inputs)
+        if len(inputs) > len(self._recorded):
+            raise ValueError(
+                "accept_length is given, but the recorded inputs have none: this graph gives every request "
+                f"{self.captured.config.num_draft_tokens} rows (num_draft_tokens); leave it None, or capture into a "
+                "new backend with inputs that have one"
+            )
 
     def replay(self, batch: ReplayBatch, extent: Extent | None = None) -> ReplayReport:
         """One graph launch when the batch's tensors are the recorded ones; else they are copied in first."""
@@ -52,11 +60,19 @@ class Graph(Fused):
         return self._report
 
     def _replay_copied(self, batch: ReplayBatch) -> ReplayReport:
+        inputs = batch.read_in(self.captured.mode)
         with torch.inference_mode():
-            for dst, src in zip(self._recorded, batch.read_in(self.captured.mode), strict=True):
+            for dst, src in zip(self._recorded, inputs, strict=False):
                 dst.copy_(src)
+            for accept_length in self._recorded[len(inputs) :]:  # of a batch without one
+                accept_length.fill_(self.captured.config.num_draft_tokens)
         self._replay_recorded(batch)
-        return self._report_copied
+        return self._reports_copied[len(inputs)]
+
+    def _report_of(self, copied: int) -> ReplayReport:
+        filled = len(self._recorded) - copied
+        paths = {"graph": 1, "copy_": copied} | ({"fill_": filled} if filled else {})
+        return replace(self._report, paths=paths, inputs_copied=True)
 
     def reads(self, batch: ReplayBatch) -> bool:
         return places(batch.read_in(self.captured.mode)) == self._recorded_places
