@@ -323,11 +323,10 @@ class MultiStepBackend:
     def _attach(self, key: _Key, sets: list[NSAMetadata], inputs: ReplayBatch | None) -> None:
         bs, mode = key
         require_separate(self.config, self.req_to_token, mode, sets, inputs)
-        strategy = self._strategy_class(
-            Captured(self.config, self.req_to_token, mode, bs, sets, inputs)
-        )  # may refuse
-        for captured in {id(s): s for s in sets}.values():
-            _write_constants(self.config, captured, bs * self.config.rows_per_request(mode))
+        captured = Captured(self.config, self.req_to_token, mode, bs, sets, inputs)
+        strategy = self._strategy_class(captured)  # may refuse
+        for one_set in {id(s): s for s in sets}.values():
+            _write_constants(self.config, one_set, bs * self.config.rows_per_request(mode))
         self._strategies[key] = strategy
 
     def _check_recordable(self, bs: int, mode: ForwardMode, inputs: ReplayBatch) -> None:
