@@ -64,7 +64,7 @@ class NSAConfig:
     tables: tuple[str, ...] = TABLES
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tables, tuple) or not self.tables or not set(self.tables) <= set(TABLES):
+        if self.tables not in ((name,) for name in TABLES) and self.tables not in (TABLES, TABLES[::-1]):
             raise ValueError(f"tables must be a tuple of one or both of {', '.join(TABLES)}, got {self.tables!r}")
         for name in _AT_LEAST_ONE:
             require_int(name, getattr(self, name), 1)

@@ -149,20 +149,21 @@ def byte_span(tensor: torch.Tensor) -> tuple[int, int]:
 
 
 def overlap(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two vectors or tables with contiguous rows have a byte in common.
+    """Whether two vectors or tables with contiguous rows may have a byte in common.
 
-    Tables cut side by side from a wider one span each other's rows without sharing a cell: with equal row strides the
-    columns decide. With unequal ones an overlap of the spans counts.
+    A vector with a stride is a table of one column. Tables cut side by side from a wider one span each other's rows
+    without sharing a cell: with equal row strides the columns decide, with unequal ones an overlap of the spans.
     """
     (a_begin, a_end), (b_begin, b_end) = byte_span(a), byte_span(b)
     if a_begin >= b_end or b_begin >= a_end:
         return False
+    a, b = (t.unsqueeze(1) if t.dim() == 1 and not t.is_contiguous() else t for t in (a, b))
     strides = {t.stride(0) * t.element_size() for t in (a, b) if t.dim() == 2 and t.shape[0] > 1}
-    if len(strides) != 1:
+    a_row, b_row = (t.shape[-1] * t.element_size() for t in (a, b))
+    if len(strides) != 1 or max(a_row, b_row) > max(strides):  # rows that overlap themselves leave no gap either
         return True
     stride = strides.pop()
     behind = (b_begin - a_begin) % stride  # where b's row begins in a's
-    a_row, b_row = (t.shape[-1] * t.element_size() for t in (a, b))
     return behind < a_row or behind + b_row > stride
 
 

@@ -82,10 +82,10 @@ def schedule_paged_mqa(
     if release not in RELEASES:
         raise ValueError(f"release must be one of {', '.join(RELEASES)}, got {release!r}")
     used = context_lens if rows is None else context_lens * (_count(context_lens, 0, context_lens.shape[0]) < rows)
-    before = torch.zeros(used.shape[0] + 1, dtype=torch.int32, device=used.device)  # splits before each row
-    torch.cumsum((used + (SPLIT_KV - 1)) // SPLIT_KV, 0, dtype=torch.int32, out=before[1:])
+    before = torch.zeros(used.shape[0] + 1, dtype=torch.int64, device=used.device)  # splits before each row
+    torch.cumsum((used + (SPLIT_KV - 1)) // SPLIT_KV, 0, out=before[1:])
     first = _first_split(before[-1:], num_sms, release)
-    row = torch.searchsorted(before[1:], first, right=True, out_int32=True)
+    row = torch.searchsorted(before[1:], first, right=True)
     split = first - before.index_select(0, row)
     if rows is not None:
         row = torch.minimum(row, rows)  # the end of the work is the row after the last one in use
@@ -93,11 +93,11 @@ def schedule_paged_mqa(
 
 
 def _count(like: torch.Tensor, first: int, end: int) -> torch.Tensor:
-    return torch.arange(first, end, dtype=torch.int32, device=like.device)
+    return torch.arange(first, end, device=like.device)
 
 
 def _first_split(total: torch.Tensor, num_sms: int, release: str) -> torch.Tensor:
-    """int32 [num_sms + 1]: the splits that lie before each SM's first."""
+    """int64 [num_sms + 1]: the splits that lie before each SM's first."""
     each, more, sm = total // num_sms, total % num_sms, _count(total, 0, num_sms + 1)
     if _REMAINDER_GOES_TO[release] == "first":
         return torch.addcmul(torch.minimum(sm, more), sm, each)

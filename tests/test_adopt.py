@@ -578,3 +578,14 @@ def test_a_schedule_with_gaps_is_refused():
 def test_what_is_no_list_of_objects_is_refused_by_name(metadata):
     with pytest.raises(TypeError, match=f"^metadata must be a list of {STEPS} objects, one per step, got "):
         backend_of().adopt(BS, DECODE, metadata)
+
+
+def test_strided_vectors_overlap_where_their_cells_do():
+    from nsa_core.metadata import overlap
+
+    wide = torch.zeros(40, 128, dtype=torch.int32, device=DEVICE)
+    table = wide[:, :100]
+    assert overlap(table, wide[:, 99]) and not overlap(table, wide[:, 100])
+    assert overlap(table, wide.view(-1)[124::8][:3])  # every 8th cell, on into the table's next row
+    flat = torch.arange(100, dtype=torch.int32, device=DEVICE)
+    assert overlap(flat.expand(4, 100), flat[1:4])  # rows that are one memory

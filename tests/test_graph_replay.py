@@ -276,3 +276,10 @@ def test_recorded_inputs_that_moved_are_copied_into_the_memory_that_is_read():
     assert_live(backend, inputs, DECODE)
     with pytest.raises(ValueError, match="captured already and reads other tensors"):
         backend.capture(2, DECODE, inputs=inputs)
+
+
+@pytest.mark.cuda
+def test_inputs_that_the_kernel_cannot_read_are_refused_at_capture():
+    strided = torch.ones(2, 2, dtype=torch.int64, device=DEVICE)[:, 0]
+    with pytest.raises(ValueError, match="seq_lens has stride 2"):
+        backend_for().capture(2, DECODE, inputs=nsa.ReplayBatch(strided, torch.zeros_like(strided)))

@@ -184,3 +184,8 @@ def test_a_schedule_that_skips_a_split_or_repeats_one_is_told():
 def test_the_walk_of_garbage_ends(values, num_sms, poison):
     made = torch.full((num_sms + 1, 2), poison, dtype=torch.int32)
     assert walk_schedule(made, lens(values)).covers_once == (not any(values))
+
+
+def test_more_splits_than_int32_counts():
+    last = schedule_paged_mqa(torch.full((300,), 2**31 - 300, dtype=torch.int32), 132)[-2:]
+    assert last.tolist() == [[297, 6100805], [300, 0]]

@@ -172,7 +172,9 @@ def test_precompute_leaves_the_table_out(mode):
         assert torch.equal(getattr(one, only), getattr(both, only))
 
 
-@pytest.mark.parametrize("tables", [(), [WIDE], "page_table_1", (WIDE, "page_table"), None, 3])
+@pytest.mark.parametrize(
+    "tables", [(), [WIDE], "page_table_1", (WIDE, "page_table"), None, 3, (["x"],), (REAL, REAL)]
+)
 def test_tables_are_named_from_the_two_there_are(tables):
     with pytest.raises(ValueError, match="tables must be a tuple of one or both of page_table_1, real_page_table"):
         nsa.NSAConfig(tables=tables)

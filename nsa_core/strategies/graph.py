@@ -32,6 +32,7 @@ class Graph(Fused):
         self.inputs = padding if captured.inputs is None else captured.inputs
         # Other names of the same memory: the graph reads it whatever becomes of the tensor objects of the caller.
         self._recorded = tuple(tensor.detach() for tensor in self.inputs.read_in(captured.mode))
+        self.require(self._recorded)
         self._recorded_places = places(self._recorded)
         self._graph = self._record(padding)
         self._report = ReplayReport(self.name, paths={"graph": 1})
