@@ -135,7 +135,7 @@ def _table(device: torch.device, name: str, value: object, rows: int, columns: i
     _require_tensor(device, name, value, 2)
     if value.shape[0] < rows or value.shape[1] < columns:
         raise ValueError(f"{name} has shape {list(value.shape)}, but needs at least [{rows}, {columns}]")
-    if value.stride(1) != 1 or value.stride(0) < value.shape[1]:
+    if (value.shape[1] > 1 and value.stride(1) != 1) or (value.shape[0] > 1 and value.stride(0) < value.shape[1]):
         raise ValueError(f"{name} has strides {value.stride()}; its rows must be contiguous and must not overlap")
     return value
 

@@ -92,7 +92,7 @@ def require_req_to_token(req_to_token: object) -> None:
         raise TypeError(f"req_to_token must be an int32 tensor, got {getattr(req_to_token, 'dtype', req_to_token)!r}")
     if req_to_token.dim() != 2 or 0 in req_to_token.shape:
         raise ValueError(f"req_to_token must be [pool, W] and not empty, got shape {list(req_to_token.shape)}")
-    if req_to_token.stride(1) != 1:
+    if req_to_token.shape[1] > 1 and req_to_token.stride(1) != 1:
         raise ValueError(f"req_to_token has strides {req_to_token.stride()}; its rows must be contiguous")
     require_memory("req_to_token", req_to_token)
 

@@ -29,14 +29,16 @@ class ForwardMode(Enum):
 
 _MOST_INT32 = 2**31 - 1
 TABLES = ("page_table_1", "real_page_table")
-_AT_LEAST_ONE = ("page_size", "index_topk", "num_draft_tokens", "max_context_len")
+_AT_LEAST_ONE = ("index_topk", "num_draft_tokens", "max_context_len")
+_LARGEST_PAGE = 2**20  # kernels count the columns of many pages in int32
 
 
 @dataclass(frozen=True)
 class NSAConfig:
     """Static facts of the model and the engine; every default is visible here and nowhere else.
 
-    page_size: tokens in a KV page; `real_page_table` holds slot // page_size of each page's first token.
+    page_size: tokens in a KV page, at most 2**20; `real_page_table` holds slot // page_size of each page's first
+        token.
     index_topk: most tokens a sparse row attends to (2048 in DeepSeek-V3.2).
     num_draft_tokens: d, rows a request has in target verify and at most has in draft extend.
     max_context_len: the model's nominal context. It sizes no buffer: tables are as wide as `req_to_token`,
@@ -66,6 +68,7 @@ class NSAConfig:
     def __post_init__(self) -> None:
         if self.tables not in ((name,) for name in TABLES) and self.tables not in (TABLES, TABLES[::-1]):
             raise ValueError(f"tables must be a tuple of one or both of {', '.join(TABLES)}, got {self.tables!r}")
+        require_int("page_size", self.page_size, 1, _LARGEST_PAGE)
         for name in _AT_LEAST_ONE:
             require_int(name, getattr(self, name), 1)
         require_int("step_offset", self.step_offset, 0)
@@ -90,14 +93,14 @@ class NSAConfig:
         return offset + self.num_draft_tokens if mode.is_target_verify() else offset
 
 
-def require_int(name: str, value: object, least: int) -> None:
-    """Raise TypeError unless `value` is an int (a bool is none), ValueError unless it lies in least .. 2**31 - 1."""
+def require_int(name: str, value: object, least: int, most: int = _MOST_INT32) -> None:
+    """Raise TypeError unless `value` is an int (a bool is none), ValueError unless it lies in least .. most."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
-    if value > _MOST_INT32:
-        raise ValueError(f"{name} must be at most {_MOST_INT32}, since every captured cell is int32, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, since cells and columns are counted in int32, got {value}")
 
 
 def require_mode(mode: object) -> ForwardMode:

@@ -105,11 +105,11 @@ def allocate(
     parts, sms = config.flashmla_num_sm_parts, config.paged_mqa_num_sms
 
     def zeros(*shape: int) -> torch.Tensor:
-        return torch.zeros(shape, dtype=torch.int32, device=device)
+        return _never_resized(torch.zeros(shape, dtype=torch.int32, device=device))
 
     # Never inference tensors: a set captured under inference_mode must be writable outside of it.
     with torch.inference_mode(False):
-        lengths, counts = zeros(bs), torch.arange(cap + 1, dtype=torch.int32, device=device)
+        lengths, counts = zeros(bs), _never_resized(torch.arange(cap + 1, dtype=torch.int32, device=device))
         page_table_1 = real_page_table = None
         if tables_of:
             page_table_1, real_page_table = tables_of.page_table_1, tables_of.real_page_table
@@ -132,10 +132,15 @@ def allocate(
             nsa_cu_seqlens_k=zeros(cap + 1),
             real_page_table=real_page_table,
             cu_seqlens_q=counts,
-            nsa_cu_seqlens_q=counts.clone(),
+            nsa_cu_seqlens_q=_never_resized(counts.clone()),
             flashmla_metadata=flashmla,
             paged_mqa_schedule_metadata=None if sms is None else zeros(sms + 1, 2),
         )
+
+
+def _never_resized(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory, in a storage that torch refuses to resize: a graph goes on reading where it was."""
+    return torch.from_dlpack(torch.utils.dlpack.to_dlpack(tensor))
 
 
 def byte_span(tensor: torch.Tensor) -> tuple[int, int]:

@@ -145,6 +145,7 @@ class MultiStepBackend:
     def _run(
         self, strategy: Strategy, replay: Callable[[ReplayBatch], ReplayReport], batch: ReplayBatch
     ) -> ReplayReport:
+        strategy.captured.require_held()
         self._current = strategy
         self.last_replay = replay(batch)
         return self.last_replay
@@ -153,7 +154,8 @@ class MultiStepBackend:
         """A replay of these very tensors as a call without arguments, checked once, now; nothing is written yet.
 
         For static input tensors whose contents change between calls. The caller promises that they stay where they
-        are (no `resize_`, no `set_`) and that their values are legal; the batch's host mirrors are not read again.
+        are (no `resize_`, no `set_`) and that their values are legal: under every `validation`, neither the tensors'
+        values nor the batch's host mirrors are read again.
         Needs a strategy that reads nothing on the host ("fused", "graph"). "graph" launches without a copy where
         the tensors are the recorded ones, see `inputs`.
         """

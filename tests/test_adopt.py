@@ -186,6 +186,22 @@ def test_tables_cut_from_wider_ones_are_written_by_their_strides(mode, strategy)
         assert (between_rows == oracle.POISON).all()
 
 
+@each_strategy
+def test_strides_of_a_single_row_or_column_say_nothing_about_gaps(strategy):
+    steps, table = foreign_steps(strategy, DECODE), torch.arange(POOL, dtype=torch.int32, device=DEVICE)
+    for step in steps:
+        step.page_table_1, step.real_page_table = (
+            torch.full((size,), oracle.POISON, dtype=torch.int32, device=DEVICE).as_strided((1, size), (1, 1))
+            for size in (WIDTH, -(-WIDTH // PAGE))
+        )
+    nsa.MultiStepBackend(CONFIG, table.as_strided((POOL, 1), (1, POOL)), STEPS, strategy)
+    backend = nsa.MultiStepBackend(CONFIG, token_table(POOL, WIDTH, PAGE), STEPS, strategy)
+    sets = backend.adopt(1, DECODE, steps)
+    batch = Requests((100,), (5,), (3,)).batch(DECODE)
+    backend.replay(batch, DECODE)
+    assert torch.equal(sets[0].page_table_1[0, :100], backend.req_to_token[5, :100])
+
+
 def sparse_file(cells, path):
     yield torch.from_numpy(np.memmap(path, dtype=np.int32, mode="w+", shape=cells))
 

@@ -562,7 +562,7 @@ def test_backend_is_not_built_from(error, change, says):
 
 
 SETTINGS = {
-    "page_size": (0, -16),
+    "page_size": (0, -16, 2**20 + 1),
     "index_topk": (0, -1),
     "num_draft_tokens": (0, -4),
     "max_context_len": (0, -1),

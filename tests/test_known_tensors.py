@@ -1,5 +1,7 @@
 """What a strategy that reads nothing on the host checks again: not the tensors it knows, and nothing once bound."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from batches import DECODE, EXTEND, VERIFY
@@ -149,3 +151,60 @@ def test_a_bound_call_makes_its_sets_the_current_ones_and_takes_its_turn():
     backend._turn["taken"] = object()  # as while another thread's call is under way
     with pytest.raises(RuntimeError, match="in use by another thread"):
         refresh()
+
+
+def calls_that_know(backend, batch, mode):
+    """A replay of tensors that were replayed before, and a bound call."""
+    bound = backend.bind(batch, mode)
+    backend.replay(batch, mode)
+    return {"replay": lambda: backend.replay(another(batch), mode), "bound": bound}
+
+
+@pytest.mark.parametrize("call", ["replay", "bound"])
+@each_strategy
+def test_an_adopted_buffer_that_was_resized_is_refused_though_its_inputs_are_known(strategy, call):
+    if strategy.startswith("shared"):
+        pytest.skip("shared sets are allocated, never adopted")
+    backend, batch = backend_for(strategy), batch_of([70, 3, 199], 3, 1)
+    sets = backend_for("copy", DECODE).sets(BS, DECODE)
+    backend.adopt(BS, DECODE, [SimpleNamespace(**{n: t.clone() for n, t in s.tensors().items()}) for s in sets])
+    replay = calls_that_know(backend, batch, DECODE)[call]
+    replay()
+    assert_live(backend, batch, DECODE)
+    backend.sets(BS, DECODE)[1].page_table_1.resize_(2**20)
+    with pytest.raises(ValueError, match=r"^page_table_1 of step 1 has 1048576 elements at 0x.* captured with"):
+        replay()
+    assert backend.torn == ()
+
+
+@each_strategy
+def test_an_allocated_buffer_cannot_be_resized_to_other_memory(strategy):
+    backend = backend_for(strategy, DECODE)
+    for tensor in {id(tensor): tensor for tensor in backend[0].tensors().values()}.values():
+        with pytest.raises(RuntimeError, match="not resizable"):
+            tensor.resize_(2**20)
+
+
+@pytest.mark.parametrize("call", ["replay", "bound"])
+@each_strategy
+def test_memory_that_a_graph_reads_is_never_given_to_anybody_else(strategy, call):
+    backend, batch = backend_for(strategy, DECODE), batch_of([70, 3, 199], 3, 1)
+    replay = calls_that_know(backend, batch, DECODE)[call]
+    table = backend[0].page_table_1
+    address, nbytes = table.data_ptr(), table.nbytes
+    table.set_(torch.zeros_like(table))  # another table for whoever looks, the captured one for a graph
+    replay()
+    others = [torch.empty(nbytes, dtype=torch.int8, device=DEVICE) for _ in range(64)]
+    assert address not in {other.data_ptr() for other in others}
+
+
+@each_strategy
+def test_tensors_are_known_by_their_dtype_too(strategy, validated):
+    backend, batch = backend_for(strategy, DECODE), batch_of([70, 3, 199], 3, 1)
+    backend.replay(batch, DECODE)
+    halves = batch.seq_lens.view(torch.int32)[:BS]  # the same address, shape and strides
+    assert halves.data_ptr() == batch.seq_lens.data_ptr() and halves.shape == batch.seq_lens.shape
+    read_otherwise = nsa.ReplayBatch(halves, batch.req_pool_indices)
+    backend.replay(read_otherwise, DECODE)
+    assert len(validated) == 2
+    assert_live(backend, read_otherwise, DECODE)

@@ -49,6 +49,20 @@ def test_what_is_left_holds_what_the_recording_holds(path, strategy, table):
 
 
 @each_choice
+@each_strategy
+@pytest.mark.parametrize("mode", (DECODE, EXTEND))
+def test_the_largest_page_is_counted_right(mode, strategy, table):
+    config = replace(CONFIG, page_size=2**20, tables=(table,))
+    req_to_token = torch.arange(2**31 - 4 * 300, 2**31, device=DEVICE).to(torch.int32).view(4, 300)
+    backend = nsa.MultiStepBackend(config, req_to_token, 2, strategy=strategy)
+    sets, contract = backend.capture(3, mode), nsa.strategies()[strategy].contract
+    comparison = Comparison(sets, config, req_to_token, mode, contract, 3)
+    batch, before = BATCHES[0].batch(mode), comparison.poison(-7777)
+    backend.replay(batch, mode)
+    assert comparison.findings(comparison.expected(batch), before) == []
+
+
+@each_choice
 @each_mode
 @each_strategy
 @pytest.mark.parametrize("page_size", (1, 7, 64))

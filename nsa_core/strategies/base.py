@@ -44,7 +44,8 @@ class Captured:
 
     inputs: the tensors a recorded strategy is to read; None: it brings its own.
     width: tokens that the narrowest table on the way from `req_to_token` to any step has room for.
-    buffers: `req_to_token` and every captured tensor once, by name.
+    buffers: `req_to_token` and every captured tensor once, by name. Their storages are kept: what a graph reads stays
+        memory, whatever becomes of the tensor objects.
     """
 
     config: NSAConfig
@@ -57,6 +58,8 @@ class Captured:
     buffers: dict[str, torch.Tensor] = field(init=False)
     _spans: Spans = field(init=False, repr=False)
     _at_capture: tuple[list[int], list[int]] = field(init=False, repr=False)
+    _storages: list[torch.UntypedStorage] = field(init=False, repr=False)
+    _resizable: tuple[list[torch.UntypedStorage], list[int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         page_size, room = self.config.page_size, [self.req_to_token.shape[1]]
@@ -70,6 +73,10 @@ class Captured:
         object.__setattr__(self, "buffers", buffers)
         object.__setattr__(self, "_spans", Spans(buffers.values()))
         object.__setattr__(self, "_at_capture", self._addresses_and_sizes())
+        storages = [tensor.untyped_storage() for tensor in buffers.values()]
+        resizable = [storage for storage in storages if storage.resizable()]
+        object.__setattr__(self, "_storages", storages)
+        object.__setattr__(self, "_resizable", (resizable, list(map(torch.UntypedStorage.data_ptr, resizable))))
 
     def _addresses_and_sizes(self) -> tuple[list[int], list[int]]:
         tensors = self.buffers.values()
@@ -86,6 +93,13 @@ class Captured:
                     f"{name} has {size} elements at {at:#x}, but was captured with {was_size} at {was:#x}; "
                     "capture into a new backend"
                 )
+
+    def require_held(self) -> None:
+        """Raise ValueError if captured memory was given up by a resize: the part of `require_in_place` that is
+        cheap enough for every call, since the storages of `allocate` cannot be resized."""
+        storages, addresses = self._resizable
+        if list(map(torch.UntypedStorage.data_ptr, storages)) != addresses:
+            self.require_in_place()
 
     def require_outside(self, inputs: Sequence[torch.Tensor]) -> None:
         """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a captured graph reads."""
