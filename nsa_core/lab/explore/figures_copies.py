@@ -23,7 +23,7 @@ from ..bench.floors import EMPTY_LAUNCH
 from ..bench.recording import Row
 from ..bench.report import spread_of
 from ..decision import BreakEven, fit
-from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_bars, labels, legend, name_rows, stacked_bars
+from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_dots, labels, legend, name_rows, stacked_bars
 from .frame import device
 
 # The record's own numbers, microseconds.
@@ -168,11 +168,11 @@ def gain_chart(evidence: Evidence) -> Chart:
         loops = {n: evidence.loop(case, name).scaled(1e-3) for n, case in STEPS_CASES.items()}
         _points(left, loops, COLOURS[name], mark, name)
     labels(left, "decode: time of a replay", "draft steps N", "loop time, ms", "upper left")
-    for (mode, model), name, mark in zip(by_mode.items(), ("copy", "compute", "eager"), "o^s", strict=True):
-        right.plot(steps, [model.speed_up(n) for n in steps], color=COLOURS[name], lw=1)
-        right.axhline(model.speed_up_limit, color=COLOURS[name], lw=0.8, ls=":")
+    for (mode, model), mark in zip(by_mode.items(), "o^s", strict=True):
+        right.plot(steps, [model.speed_up(n) for n in steps], color=COLOURS[mode], lw=1)
+        right.axhline(model.speed_up_limit, color=COLOURS[mode], lw=0.8, ls=":")
         gains = {n: evidence.speed_up(case) for n, case in MODES[mode].items()}
-        _points(right, gains, COLOURS[name], mark, mode)
+        _points(right, gains, COLOURS[mode], mark, mode)
     labels(right, "gain of computing once; dotted: its limit", "draft steps N", "eager / copy")
     lines = [
         f"{mode}: {model.compute_us:.4g} us to compute, {model.step_us:.4g} us to copy a step; gain at most "
@@ -469,11 +469,11 @@ def _times_chart(
     name: str,
     unit: str,
 ) -> Chart:
-    """Bars of `columns` for each row; in words, each row goes by what it has in column `name`."""
+    """Dots of `columns` for each row; in words, each row goes by what it has in column `name`."""
     fig = figure(height)
     ax = fig.subplots()
-    bars = {column.replace("_", " "): [row[column] or 0 for row in rows.values()] for column in columns}
-    grouped_bars(ax, list(rows), bars)
+    dots = {column.replace("_", " "): [row[column] for row in rows.values()] for column in columns}
+    grouped_dots(ax, list(rows), dots)
     if "log" in unit:
         ax.set_xscale("log")
     labels(ax, title, unit, "")
