@@ -17,8 +17,8 @@ from ..bench.evidence import Evidence
 from . import palette
 
 WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an output on a screen of 1280
-SMALL = 7.5  # points
-EDGE, GREY = "#777777", palette.NEUTRALS["muted"].light
+SMALL, WORDS = 7.5, 8.5  # points: of dense charts, of pictures with few words
+EDGE, GREY, INK = "#777777", palette.NEUTRALS["muted"].light, palette.INK.light
 SAME, DIFFERENT = "#d3ecc8", "#ffe94d"
 
 # Pictures that are stored are drawn on paper, so their colours are those of a light page.

@@ -64,7 +64,7 @@ STATES = {
     "fault": Colour("#111111", "#ffffff"),  # read and not written
 }
 PARTS = {  # of a replay's time
-    "compute": Colour("#8793a1", "#7b8794"),
+    "compute": Colour("#6b7785", "#8d99a6"),
     "copies": STRATEGIES["copy"],
     "batched copies": STRATEGIES["batched"],
     "one launch": STRATEGIES["fused"],

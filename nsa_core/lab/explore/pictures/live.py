@@ -1,0 +1,91 @@
+"""What every moving picture is to a notebook: a widget while a kernel runs, a still picture and its words otherwise."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import anywidget
+import traitlets
+from matplotlib.figure import Figure
+
+from ...bench.evidence import RECORD_CASES, Evidence
+from .. import chart, palette
+
+FRONT = Path(__file__).resolve().parents[1] / "front"
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
+
+
+def module(name: str) -> str:
+    """A front-end module with what it imports written into it: JupyterLab loads one text, without addresses."""
+
+    def text_of(found: re.Match) -> str:
+        return re.sub(r"^export ", "", (FRONT / found[1]).read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+    return IMPORT.sub(text_of, (FRONT / name).read_text(encoding="utf-8"))
+
+
+def style() -> str:
+    return palette.css() + "\n" + (FRONT / "pictures.css").read_text(encoding="utf-8")
+
+
+def three(number: float) -> str:
+    """Three significant digits, thousands by commas; front/draw.js writes numbers the same way."""
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def measured_on(evidence: Evidence, what: str) -> str:
+    """The line that names a recording: what ran, where, when, how often."""
+    row = evidence.row(RECORD_CASES[4], "copy", kind="strategy")
+    day = datetime.fromisoformat(row["date"])
+    return (
+        f"Measured on an {evidence.machine} on {day.day} {day:%B %Y}: {what}, the median of {row['loop_us_n']} blocks of "
+        f"back-to-back calls. torch {row['torch']}, triton {row['triton']}, commit {row['commit']}."
+    )
+
+
+class LivePicture(anywidget.AnyWidget):
+    """A picture drawn by the browser.
+
+    name: of the front-end module. data: what it draws, as JSON; its fields are listed in that module.
+    state: what the reader chose, as JSON; setting it moves the picture.
+    words(state): what the picture says. still(state): the same as a figure. hint: what to do in JupyterLab.
+    """
+
+    data = traitlets.Dict().tag(sync=True)
+    state = traitlets.Dict().tag(sync=True)
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self,
+        name: str,
+        data: dict,
+        state: dict,
+        *,
+        words: Callable[[dict], str],
+        still: Callable[[dict], Figure],
+        hint: str,
+    ):
+        super().__init__(data=data, state=state, _esm=module(f"{name}.js"), _css=style())
+        self._words, self._still, self.hint = words, still, f"In JupyterLab, run this cell: {hint}"
+
+    @property
+    def words(self) -> str:
+        """What the picture says now."""
+        return self._words(self.state)
+
+    @property
+    def png(self) -> bytes:
+        """The picture as it stands, and what would move."""
+        figure = self._still(self.state)
+        figure.supxlabel(self.hint, fontsize=chart.WORDS, color=chart.GREY, x=0.01, ha="left")
+        return chart.png(figure)
+
+    def __repr__(self) -> str:
+        return self.words
+
+    def _repr_mimebundle_(self, **kwargs):
+        live, _ = super()._repr_mimebundle_(**kwargs)
+        data, metadata = chart.static_bundle(self.words, self.png)
+        return live | data, metadata
