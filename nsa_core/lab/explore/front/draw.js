@@ -13,6 +13,8 @@ function made(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
+  // JupyterLab would take the arrow keys for moving between cells; it looks for this on what has the focus.
+  if (element.matches("input, select, button, [tabindex]")) element.setAttribute("data-lm-suppress-shortcuts", "");
   element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
@@ -48,7 +50,7 @@ export function live({ model, el }, name, build) {
   let drawn = null, drawnWidth = 0;
   const again = () => {
     const state = model.get("state"), width = root.clientWidth;
-    if (!width || (state === drawn && width === drawnWidth)) return;
+    if (width < 120 || (state === drawn && width === drawnWidth)) return;
     [drawn, drawnWidth] = [state, width];
     draw(state, width);
   };
@@ -71,14 +73,14 @@ export function live({ model, el }, name, build) {
 
 /** A labelled slider. `move(number)` shows a value that was set elsewhere. */
 export function slider({ label, min, max, step = 1, unit = "", says = three, on }) {
-  const value = h("output"), input = h("input", { type: "range", min, max, step, oninput: () => on(Number(input.value)) });
+  const value = h("b"), input = h("input", { type: "range", min, max, step, "aria-label": label, oninput: () => on(Number(input.value)) });
   const element = h("label", { class: "nsa-slider" }, h("span", {}, label, " ", value), input);
   const move = (number) => {
     if (Number(input.value) !== number) input.value = number;
     value.textContent = says(number) + (unit && `\u00a0${unit}`);
     input.setAttribute("aria-valuetext", `${says(number)} ${unit}`.trim());
   };
-  return { element, input, move };
+  return { element, input, value, move };
 }
 
 export const button = (label, on, attributes = {}) => h("button", { type: "button", onclick: on, ...attributes }, label);

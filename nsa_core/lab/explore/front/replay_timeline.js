@@ -53,10 +53,10 @@ export default {
       const replays = data.replays[state.steps], most = longest(state.steps), window = clamp(state.window, 20, most);
       steps.move(state.steps);
       time.move((state.at / most) * 1000);
-      time.element.querySelector("output").textContent = us(state.at);
+      time.value.textContent = us(state.at);
       time.input.setAttribute("aria-valuetext", us(state.at));
       zoom.move(1000 * (Math.log(window / most) / Math.log(20 / most)));
-      zoom.element.querySelector("output").textContent = window < most * 0.995 ? us(window) : "all";
+      zoom.value.textContent = window < most * 0.995 ? us(window) : "all";
       zoom.input.setAttribute("aria-valuetext", us(window));
       const width = svg.parentElement.clientWidth - 2 * parseFloat(getComputedStyle(root).paddingLeft);
       const from = clamp(state.at - window / 2, 0, most - window);

@@ -1,8 +1,12 @@
 """Pictures that move in JupyterLab and stand still everywhere else; one call each (extra `notebooks`)."""
 
-from .gain import gain
-from .history import history
-from .loop import loop
-from .timeline import timeline
+from .cheapest_way import strategy_map
+from .claims_table import ledger
+from .decoding_round import loop
+from .gain_over_steps import gain
+from .replay_timeline import timeline
+from .since_december import history
+from .tables import table
+from .when_copies_pay import calculator
 
-__all__ = ["gain", "history", "loop", "timeline"]
+__all__ = ["calculator", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]

@@ -1,7 +1,10 @@
-"""What every moving picture is to a notebook: a widget while a kernel runs, a still picture and its words otherwise."""
+"""What a moving picture is to a notebook: a widget while a kernel runs, a still picture and its words otherwise."""
 
+import html
+import os
 import re
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +15,8 @@ from matplotlib.figure import Figure
 from ...bench.evidence import RECORD_CASES, Evidence
 from .. import chart, palette
 
+# Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
+STILL = "NSA_CORE_STILL"
 FRONT = Path(__file__).resolve().parents[1] / "front"
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
@@ -34,13 +39,19 @@ def three(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
+def middle(spots: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where a region's label stands, on a linear x axis and a logarithmic y axis."""
+    return statistics.mean(x for x, _ in spots), statistics.geometric_mean([y for _, y in spots])
+
+
 def measured_on(evidence: Evidence, what: str) -> str:
     """The line that names a recording: what ran, where, when, how often."""
     row = evidence.row(RECORD_CASES[4], "copy", kind="strategy")
+    blocks = row["loop_us_n"]
     day = datetime.fromisoformat(row["date"])
     return (
-        f"Measured on an {evidence.machine} on {day.day} {day:%B %Y}: {what}, the median of {row['loop_us_n']} blocks of "
-        f"back-to-back calls. torch {row['torch']}, triton {row['triton']}, commit {row['commit']}."
+        f"Measured on an {evidence.machine} on {day.day} {day:%B %Y}: {what}, the median of {blocks} blocks "
+        f"of back-to-back calls. torch {row['torch']}, triton {row['triton']}, commit {row['commit']}."
     )
 
 
@@ -49,7 +60,8 @@ class LivePicture(anywidget.AnyWidget):
 
     name: of the front-end module. data: what it draws, as JSON; its fields are listed in that module.
     state: what the reader chose, as JSON; setting it moves the picture.
-    words(state): what the picture says. still(state): the same as a figure. hint: what to do in JupyterLab.
+    words(state): what the picture says. still(state): the same as a figure, or as an HTML table.
+    hint: what to do in JupyterLab.
     """
 
     data = traitlets.Dict().tag(sync=True)
@@ -64,7 +76,7 @@ class LivePicture(anywidget.AnyWidget):
         state: dict,
         *,
         words: Callable[[dict], str],
-        still: Callable[[dict], Figure],
+        still: Callable[[dict], Figure | str],
         hint: str,
     ):
         super().__init__(data=data, state=state, _esm=module(f"{name}.js"), _css=style())
@@ -75,17 +87,18 @@ class LivePicture(anywidget.AnyWidget):
         """What the picture says now."""
         return self._words(self.state)
 
-    @property
-    def png(self) -> bytes:
-        """The picture as it stands, and what would move."""
-        figure = self._still(self.state)
-        figure.supxlabel(self.hint, fontsize=chart.WORDS, color=chart.GREY, x=0.01, ha="left")
-        return chart.png(figure)
+    def static(self) -> tuple[dict, dict]:
+        """The picture as it stands and what would move, for viewers without widgets: data and metadata by type."""
+        still = self._still(self.state)
+        if isinstance(still, str):
+            return {"text/plain": self.words, "text/html": f"{still}<p>{html.escape(self.hint)}</p>"}, {}
+        still.supxlabel(self.hint, fontsize=chart.WORDS, color=chart.GREY, x=0.01, ha="left")
+        return chart.static_bundle(self.words, chart.png(still))
 
     def __repr__(self) -> str:
         return self.words
 
     def _repr_mimebundle_(self, **kwargs):
-        live, _ = super()._repr_mimebundle_(**kwargs)
-        data, metadata = chart.static_bundle(self.words, self.png)
+        live = {} if os.environ.get(STILL) else super()._repr_mimebundle_(**kwargs)[0]
+        data, metadata = self.static()
         return live | data, metadata

@@ -1,4 +1,4 @@
-"""What was tried, kept, reverted and tried again, from December 2025 to today? Every event has a date and a source."""
+"""What was tried, kept, reverted and tried again since December 2025? Every event has a date and a source."""
 
 from datetime import date
 
@@ -8,17 +8,18 @@ from matplotlib.figure import Figure
 from ...bench.evidence import Evidence
 from ..chart import GREY, INK, WORDS, figure
 from ..figures_copies import ORIGINAL, RECORD
-from .live import LivePicture
+from .live import LivePicture, three
 
 PULL = "https://github.com/sgl-project/sglang/pull/{}"
+TO = "\u00a0\u2192\u00a0"
 NOTE, SGLANG, HERE = "the note", "SGLang", "this project"
 # Days of merged changes and releases as their own pages give them, read in November 2026.
 UPSTREAM = (
     (
         "2025-12-18",
         "Computed once, in SGLang",
-        "SGLang computes the metadata of all draft steps once and copies it to each. Published: 642\u00a0\u2192\u00a0437 \u00b5s "
-        "for preparing a replay. Releases 0.5.7 to 0.5.10 forgot one field on this path.",
+        "SGLang computes the metadata of all draft steps once and copies it to each. Published: "
+        f"642{TO}437 \u00b5s for preparing a replay. Releases 0.5.7 to 0.5.10 forgot one field on this path.",
         14781,
     ),
     (
@@ -43,8 +44,8 @@ UPSTREAM = (
     (
         "2026-07-21",
         "Empty columns are skipped",
-        "The kernel of draft extend stops at each request's own length: 74.9\u00a0\u2192\u00a040.9 \u00b5s of GPU time for one "
-        "request.",
+        "The kernel of draft extend stops at each request's own length: "
+        f"74.9{TO}40.9 \u00b5s of GPU time for one request.",
         31981,
     ),
 )
@@ -65,13 +66,14 @@ def history(evidence: Evidence, note: str = "") -> LivePicture:
 
 def events(evidence: Evidence, note: str = "") -> list[dict]:
     """Oldest first; fields as front/history.js lists them."""
+    note_says = f"{RECORD[4]['before']:.0f}{TO}{RECORD[4]['after']:.0f} \u00b5s at 4 steps"
     found = [
         _event(
             "2025-12-04",
             NOTE,
             "Batched copies reverted",
-            "Computing once is kept; the kernel that batches its copies is taken out again. It had crashed, and 5 to 6% "
-            f"were not worth it. Claimed: {RECORD[4]['before']:.0f}\u00a0\u2192\u00a0{RECORD[4]['after']:.0f} \u00b5s at 4 steps.",
+            "Computing once is kept; the kernel that batches its copies is taken out again. It had crashed, and "
+            f"5 to 6% were not worth it. Claimed: {note_says}.",
             "the December 2025 note",
             note,
         )
@@ -79,14 +81,14 @@ def events(evidence: Evidence, note: str = "") -> list[dict]:
     found += [
         _event(day, SGLANG, title, text, f"sglang#{pull}", PULL.format(pull)) for day, title, text, pull in UPSTREAM
     ]
-    eager, copy, graph = (evidence.loop("record-4", name).median for name in ("eager", "copy", "graph"))
+    eager, copy, graph = (three(evidence.loop("record-4", name).median) for name in ("eager", "copy", "graph"))
     original, ran = ORIGINAL[4], date.fromisoformat(evidence.rows[0]["date"][:10])
     found += [
         _event(
             "2026-11-22",
             HERE,
             "The original code, timed",
-            f"SGLang's code of December 2025 on an H200, 4 steps: {original['before']:.0f}\u00a0\u2192\u00a0"
+            f"SGLang's code of December 2025 on an H200, 4 steps: {original['before']:.0f}{TO}"
             f"{original['after']:.0f} \u00b5s. The gain is real, and smaller than the note says.",
             "04_precompute",
             "04_precompute.ipynb",
@@ -95,8 +97,8 @@ def events(evidence: Evidence, note: str = "") -> list[dict]:
             ran.isoformat(),
             HERE,
             "Every way measured",
-            f"On an {evidence.machine}, 4 steps: computing in every step {eager:,.0f} \u00b5s, copying {copy:,.0f}, one "
-            f"launch in a graph {graph:.1f}.",
+            f"On an {evidence.machine}, 4 steps: computing in every step {eager} \u00b5s, copying {copy}, "
+            f"one launch in a graph {graph}.",
             "the recording",
             "results/h200.jsonl",
         ),
@@ -104,8 +106,8 @@ def events(evidence: Evidence, note: str = "") -> list[dict]:
             "2026-11-24",
             SGLANG,
             "0.5.23 still copies",
-            "Release 0.5.23 computes once and copies to the other steps. With three steps or more it still leaves one "
-            "field of the first three stale.",
+            "Release 0.5.23 computes once and copies to the other steps. With three steps or more it still leaves "
+            "one field of the first three stale.",
             "sglang 0.5.23",
             "https://pypi.org/project/sglang/0.5.23/",
         ),
