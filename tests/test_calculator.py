@@ -4,9 +4,10 @@ import bench_rows
 import pytest
 
 from nsa_core.lab.bench.evidence import Evidence, load, recordings
+from nsa_core.lab.decision import costs as calculator
 from nsa_core.lab.decision import decide
-from nsa_core.lab.explore import calculator
-from nsa_core.lab.explore.calculator import ONE_LAUNCH, OWN, Calculator, Costs, answer, presets
+from nsa_core.lab.decision.costs import ONE_LAUNCH, Costs, answer, presets
+from nsa_core.lab.explore.calculator import OWN, Calculator
 
 COSTS = Costs(compute=100, copy=20, batched=30, launch=5)
 TABLE = "the record: its table"

@@ -9,6 +9,7 @@ import torch
 import nsa_core as nsa
 from nsa_core.kernels import copies
 from nsa_core.lab.bench import Bench, BenchCase, Spread, WrongResult, parts
+from nsa_core.lab.bench import evidence as runs
 from nsa_core.lab.bench.evidence import RECORD_CASES, NotMeasured
 from nsa_core.lab.decision.claims import CLAIMS
 from nsa_core.lab.explore import chart as charts
@@ -58,10 +59,10 @@ def test_another_number_changes_the_words(evidence):
 def test_a_recording_without_a_full_gpu_run_is_refused(evidence, monkeypatch):
     part = type(evidence)([row for row in evidence.rows if row["case"] != "decode-steps-16"])
     cpu = type(evidence)([row | {"device": "cpu"} for row in evidence.rows])
-    monkeypatch.setattr(figures, "load", lambda _paths: [part, cpu])
+    monkeypatch.setattr(runs, "load", lambda _paths: [part, cpu])
     with pytest.raises(NotMeasured, match="decode-steps-16"):
         figures.recorded()
-    monkeypatch.setattr(figures, "load", lambda _paths: [part, cpu, evidence])
+    monkeypatch.setattr(runs, "load", lambda _paths: [part, cpu, evidence])
     assert figures.recorded() is evidence
 
 

@@ -12,9 +12,9 @@ import nbformat
 import pytest
 import test_lab
 
+from nsa_core.lab.bench.evidence import recorded
 from nsa_core.lab.decision import claims
 from nsa_core.lab.explore import pictures
-from nsa_core.lab.explore.figures_copies import recorded
 from nsa_core.lab.explore.pictures import cheapest_way, gain_over_steps, when_copies_pay
 
 tools, lab, artefacts = test_lab.tools, test_lab.lab, test_lab.artefacts  # its fixtures
@@ -230,7 +230,7 @@ def test_browser_and_python_say_the_same(shown, made, name):
 # In JupyterLab
 
 CELLS = (
-    "from nsa_core.lab.explore import pictures\nfrom nsa_core.lab.explore.figures_copies import recorded",
+    "from nsa_core.lab.explore import pictures\nfrom nsa_core.lab.bench.evidence import recorded",
     "gain = pictures.gain(recorded())\ngain",
     "pictures.loop()",
     "pictures.table([{'way': 'copy', 'time': 534.4}, {'way': 'graph', 'time': 6.252}], {'time': 'us'}, marked=[1])",

@@ -110,6 +110,14 @@ def load(paths: Iterable[Path]) -> list[Evidence]:
     return runs(row for path in paths for row in _complete(path))
 
 
+def recorded() -> Evidence:
+    """The newest run of the committed recording that measured a GPU with every number of decode steps."""
+    for run in load([committed()]):
+        if run.on_gpu and all(run.has(case, "copy") for case in STEPS_CASES.values()):
+            return run
+    raise NotMeasured(f"no run in {committed().name} has copy in all of {', '.join(STEPS_CASES.values())}")
+
+
 def _complete(path: Path) -> list[Row]:
     rows = read(path)
     for row in rows:

@@ -18,36 +18,20 @@ from ... import MultiStepBackend, copy_plan, precompute
 from ...strategies.batched import describe
 from ..bench import Bench, BenchCase, Candidate, Spread, Timer, build, parts
 from ..bench.device import Host
-from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured, committed, load
+from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence
+from ..bench.evidence import recorded as recorded
 from ..bench.floors import EMPTY_LAUNCH
 from ..bench.recording import Row
 from ..bench.report import spread_of
 from ..decision import BreakEven, fit
+from ..decision.note import OPERATIONS as RECORD_OPERATIONS
+from ..decision.note import ORIGINAL, ORIGINAL_CONDITIONS
+from ..decision.note import SEVEN as RECORD_SEVEN
+from ..decision.note import TOTALS as RECORD
 from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_dots, labels, legend, name_rows, stacked_bars
 from .frame import device
 
-# The record's own numbers, microseconds.
-RECORD = {4: {"before": 700.0, "after": 235.0}, 8: {"before": 1400.0, "after": 295.0}}
-RECORD_OPERATIONS = {
-    "to(int32)": 5,
-    "cumsum": 15,
-    "table gather": 20,
-    "clamp": 30,
-    "page transform": 40,
-    "cat/arange": 50,
-}
-RECORD_SEVEN = {"copy": 28.70, "batched-each": 41.43, "batched": 19.38}
-
-# The code the record describes, read on an H200 in November 2026: not by this project's bench, only to compare with.
-ORIGINAL = {
-    4: {"before": 833.8, "after": 471.3, "compute": 201.1, "copies": 267.8, "batched": 605.9},
-    8: {"before": 1992.3, "after": 692.4, "compute": 147.0, "copies": 517.2, "batched": 1038.1},
-}
 ITS_CODE = "its code on an H200"
-ORIGINAL_CONDITIONS = (
-    "read outside this project: NVIDIA H200, torch 2.11.0+cu130, triton 3.6.0, 2026-11-22; bs 32, "
-    "4096 tokens, page 64, loop time"
-)
 
 MODES = {
     "decode": STEPS_CASES,
@@ -71,14 +55,6 @@ class Live(W.HTML):
 
     def _repr_mimebundle_(self, **kwargs):
         return super()._repr_mimebundle_(**kwargs) | {"text/plain": self.summary}
-
-
-def recorded() -> Evidence:
-    """The newest run of the committed recording that measured a GPU with every number of decode steps."""
-    for run in load([committed()]):
-        if run.on_gpu and all(run.has(case, "copy") for case in STEPS_CASES.values()):
-            return run
-    raise NotMeasured(f"no run in {committed().name} has copy in all of {', '.join(STEPS_CASES.values())}")
 
 
 def replays_here(case: BenchCase, names: Sequence[str], budget_s: float = 0.4) -> dict[str, Spread]:

@@ -14,13 +14,13 @@ from matplotlib.colors import ListedColormap
 
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
-from ..bench import BenchCase, build, grid
-from ..bench.bytes_moved import BytesMoved, bytes_moved
-from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured
+from ..bench import BenchCase, grid
+from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence
 from ..bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH
 from ..bench.recording import Row
 from ..bench.report import bandwidth
-from ..decision import BreakEven, measured_break_even
+from ..decision.times import Times, graph_rows, moved_by, scaled
+from ..decision.times import fitted as fitted
 from .chart import COLOURS, DIFFERENT, GREY, SAME, SMALL, Chart, figure, finish, labels, legend, name_rows
 
 MARKS = {"eager": "s", "copy": "o", "batched": "v", "fused": "^", "graph": "D", "shared+graph": "x"}
@@ -83,11 +83,6 @@ def counted(bs: int = 32, tokens: int = 4096, steps: Sequence[int] = (1, 2, 4, 8
         for way, size in (("copy to N", moved.copy), ("generate into N", moved.generate), ("shared", moved.share)):
             lines.append({"steps": n, "way": way, "MB": size / 1e6, "passes": size / once})
     return lines
-
-
-def moved_by(case: BenchCase) -> BytesMoved:
-    """The bytes of a case, from its inputs built on the CPU."""
-    return bytes_moved(case, build(case, "cpu"))
 
 
 def launches(evidence: Evidence) -> list[Row]:
@@ -192,61 +187,11 @@ def shared_table(evidence: Evidence) -> list[Row]:
 # Modelled
 
 
-@dataclass(frozen=True)
-class Times:
-    """Loop time of a decode replay by what bounds it: the host's launches, or the device's bytes. Microseconds.
-
-    copies: the break-even model of `copy`. launch: a graph replay with next to nothing in it. start, per_us: the
-    device needs start + bytes / per_us, at the bandwidth of a large copy. gap: between two graphs, where the device
-    is the bound.
-    """
-
-    copies: BreakEven
-    launch: float
-    start: float
-    per_us: float
-    gap: float
-
-    def graph(self, moved: int) -> float:
-        return max(self.launch, self.start + moved / self.per_us + self.gap)
-
-    def copy(self, steps: int, moved: int) -> float:
-        return max(self.copies.copied(steps), moved / self.per_us)
-
-    def by_way(self, steps: int, moved: BytesMoved) -> dict[str, float]:
-        return {
-            "copy": self.copy(steps, moved.copy),
-            "graph": self.graph(moved.generate),
-            "shared+graph": self.graph(moved.share),
-        }
-
-
-def fitted(evidence: Evidence) -> Times:
-    """The model of a recording's decode cases."""
-    rows = _graph_rows(evidence)
-    per_us = bandwidth(evidence.rows)
-    start = statistics.median(row["device_us"] - moved / per_us for row, moved in rows)
-    idle = [row["loop_us"] for row, _ in rows if row["device_us"] < 0.5 * row["loop_us"]]
-    busy = [row["loop_us"] - row["device_us"] for row, _ in rows if row["device_us"] > 0.85 * row["loop_us"]]
-    if not idle or not busy:
-        raise NotMeasured("the recording lacks graph replays bound by the launch, or by bytes, to fit to")
-    launch, gap = statistics.median(idle), statistics.median(busy)
-    return Times(measured_break_even(evidence), launch, start, per_us, gap)
-
-
-def _graph_rows(evidence: Evidence) -> list[tuple[Row, int]]:
-    """Decode rows of both graph strategies, and the bytes each has to move."""
-    sizes = {"graph": "bytes_generate", "shared+graph": "bytes_share"}
-    return [
-        (row, row[sizes[row["name"]]]) for row in evidence.all(kind="strategy", mode="decode") if row["name"] in sizes
-    ]
-
-
 def errors(evidence: Evidence, times: Times) -> dict[str, float]:
     """Modelled over recorded loop time minus 1 of every decode replay by graph."""
     return {
         f"{row['case']}, {row['name']}": times.graph(moved) / row["loop_us"] - 1
-        for row, moved in _graph_rows(evidence)
+        for row, moved in graph_rows(evidence)
     }
 
 
@@ -288,12 +233,6 @@ def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]
     pairs = (("graph", "shared+graph"), ("copy", "graph"))
     faster, ahead = ([[us[slow] / us[fast] for us in row] for row in cells] for slow, fast in pairs)
     return faster, ahead
-
-
-def scaled(moved: BytesMoved, factor: float) -> BytesMoved:
-    """A decode batch's bytes grow with its tokens; what does not is a few bytes a request."""
-    sizes = (moved.generate, moved.share, moved.copy, moved.recompute)
-    return BytesMoved(*(round(factor * size) for size in sizes))
 
 
 def _draw_points(ax: Axes, evidence: Evidence, steps: int) -> None:

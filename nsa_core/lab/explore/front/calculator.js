@@ -2,7 +2,7 @@
 //
 // data:  presets    [{name, compute, copy, batched, launch}], microseconds; launch 0: no such option
 //        mostSteps  limits {share, bottleneck, significant}   plain {verdict: sentence}
-//        published  [{ms, source}], decode steps that others published      source
+//        source
 // state: steps, step_ms, compute, copy, batched, launch
 
 import { h, s, us, three, percent, times, slider, clamp, linear, logarithmic, live } from "./draw.js";
@@ -40,8 +40,8 @@ export default {
     };
     for (const [name, label] of Object.entries(COSTS)) {
       const most = Math.max(...data.presets.map((p) => p[name])) * 1.5;
-      controls[name] = slider({ label, min: name === "launch" ? 0 : 0.5, max: Math.ceil(most / 10) * 10, step: 0.01, unit: "\u00b5s",
-        says: (v) => (name === "launch" && !v ? "not an option, 0" : three(v)), on: (v) => set({ [name]: v }) });
+      controls[name] = slider({ label, min: name === "launch" ? 0 : 0.5, max: Math.ceil(most / 10) * 10, step: 0.01,
+        says: (v) => (name === "launch" && !v ? "none" : us(v)), on: (v) => set({ [name]: v }) });
     }
     const svg = s("svg", { role: "img", style: "touch-action: pan-y; cursor: crosshair" }), conditions = h("ul", { class: "nsa-conditions" }), says = h("p", { class: "nsa-says", "aria-live": "polite" });
     let back = null;

@@ -5,9 +5,10 @@ from matplotlib.figure import Figure
 
 from ...bench import BenchCase
 from ...bench.evidence import Evidence
+from ...decision.criteria import SIGNIFICANT
+from ...decision.times import Times, fitted, moved_by
 from .. import palette
 from ..chart import INK, WORDS, figure, labels
-from ..figures_past import WINS, Times, fitted, moved_by
 from .live import LivePicture, measured_on, middle, three
 
 MOST_STEPS, TOKENS = 16, [2**k for k in range(10, 29)]
@@ -34,11 +35,11 @@ def map_data(evidence: Evidence) -> dict:
         "ways": list(WAYS),
         "tokens": TOKENS,
         "mostSteps": MOST_STEPS,
-        "wins": WINS,
+        "wins": SIGNIFICANT,
         "model": _model(times),
         "bytes": {str(n): _bytes_per_token(n) for n in range(1, MOST_STEPS + 1)},
         "source": "Modelled: a graph's launch, then bytes at the bandwidth of a large copy. Where two ways are "
-        f"within {WINS} times of each other they tie. {measured}",
+        f"within {SIGNIFICANT} times of each other they tie. {measured}",
     }
 
 

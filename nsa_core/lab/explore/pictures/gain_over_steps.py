@@ -4,8 +4,8 @@ from matplotlib.figure import Figure
 
 from ...bench.evidence import STEPS_CASES, Evidence
 from ...decision import BreakEven, measured_break_even
+from ...decision.note import TOTALS
 from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
-from ..figures_copies import RECORD
 from .live import LivePicture, measured_on
 
 MOST_STEPS = 16
@@ -41,7 +41,7 @@ def gain_data(evidence: Evidence) -> dict:
         "compute": round(model.compute_us, 1),
         "copy": round(model.step_us, 1),
         "measured": measured,
-        "claimed": [{"steps": n, **totals} for n, totals in RECORD.items()],
+        "claimed": [{"steps": n, **totals} for n, totals in TOTALS.items()],
         "mostSteps": MOST_STEPS,
         "source": measured_on(evidence, "decode, 32 requests of 4,096 tokens"),
     }

@@ -6,8 +6,8 @@ from matplotlib.dates import DateFormatter, MonthLocator
 from matplotlib.figure import Figure
 
 from ...bench.evidence import Evidence
+from ...decision.note import ORIGINAL, TOTALS
 from ..chart import GREY, INK, WORDS, figure
-from ..figures_copies import ORIGINAL, RECORD
 from .live import LivePicture, three
 
 PULL = "https://github.com/sgl-project/sglang/pull/{}"
@@ -66,7 +66,7 @@ def history(evidence: Evidence, note: str = "") -> LivePicture:
 
 def events(evidence: Evidence, note: str = "") -> list[dict]:
     """Oldest first; fields as front/history.js lists them."""
-    note_says = f"{RECORD[4]['before']:.0f}{TO}{RECORD[4]['after']:.0f} \u00b5s at 4 steps"
+    note_says = f"{TOTALS[4]['before']:.0f}{TO}{TOTALS[4]['after']:.0f} \u00b5s at 4 steps"
     found = [
         _event(
             "2025-12-04",

@@ -8,11 +8,10 @@ from matplotlib.figure import Figure
 
 from ...bench.evidence import Evidence, load, recordings
 from ...decision.claims import COPY_SHARE_LIMIT
+from ...decision.costs import MOST_STEPS, ONE_LAUNCH, Answer, Costs, answer, presets
 from ...decision.criteria import BOTTLENECK_SHARE, SIGNIFICANT
 from .. import palette
-from ..calculator import MOST_STEPS, ONE_LAUNCH, Answer, Costs, answer, presets
 from ..chart import COLOURS, INK, WORDS, figure, labels
-from ..figures_past import DECODE_STEPS_MS
 from .live import LivePicture, middle, three
 
 LEAVE, KEEP, BATCH, LAUNCH = "leave it", "keep the copies", "batch the copies", ONE_LAUNCH
@@ -59,7 +58,6 @@ def calculator_data(recorded: Sequence[Evidence]) -> dict:
         "mostSteps": MOST_STEPS,
         "limits": {"share": COPY_SHARE_LIMIT, "bottleneck": BOTTLENECK_SHARE, "significant": SIGNIFICANT},
         "plain": PLAIN,
-        "published": [{"ms": ms, "source": source} for source, ms in DECODE_STEPS_MS.items()],
         "source": "Costs in microseconds a replay. The three conditions are those of the December 2025 note, as "
         "numbers: half of the time; 5% of a decode step; 1.25 times faster.",
     }
