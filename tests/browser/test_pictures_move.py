@@ -15,7 +15,7 @@ import test_lab
 from nsa_core.lab.bench.evidence import recorded
 from nsa_core.lab.decision import claims
 from nsa_core.lab.explore import pictures
-from nsa_core.lab.explore.pictures import cheapest_way, gain_over_steps, when_copies_pay
+from nsa_core.lab.explore.pictures import cheapest_way, gain_over_steps, live, when_copies_pay
 
 tools, lab, artefacts = test_lab.tools, test_lab.lab, test_lab.artefacts  # its fixtures
 QUICK_MS = 100  # from an input to the picture
@@ -188,11 +188,31 @@ def test_an_input_is_drawn_at_once(shown, name):
     assert took < QUICK_MS
 
 
+def test_the_modules_run_as_they_lie_in_the_folder(chromium, made):
+    """A page of its own imports them by address, without what JupyterLab is given."""
+    page = chromium.new_page()
+    page.route("http://front.test/**", serve)
+    page.goto("http://front.test/")
+    page.evaluate(
+        HOST.replace("URL.createObjectURL(new Blob([esm], {type: 'text/javascript'}))", "'./gain.js'"),
+        ["", "", made["gain"].data, made["gain"].state],
+    )
+    assert page.locator(".pic-says").inner_text().startswith("With 4 steps")
+    page.close()
+
+
+def serve(route):
+    name = route.request.url.rpartition("/")[2]
+    if name:
+        return route.fulfill(path=live.FRONT / name, content_type="text/javascript")
+    return route.fulfill(body=PAGE, content_type="text/html")
+
+
 def test_an_ended_picture_draws_no_more(shown):
     page = shown("gain")
-    before = page.locator(".nsa-says").inner_text()
+    before = page.locator(".pic-says").inner_text()
     page.evaluate("() => { window.end(); window.model.set('state', {...window.model.get('state'), steps: 9}); }")
-    assert page.locator(".nsa-says").inner_text() == before
+    assert page.locator(".pic-says").inner_text() == before
 
 
 def plain(text):
@@ -276,9 +296,9 @@ def test_jupyterlab_shows_the_still_before_a_run_and_the_moving_picture_after(la
     slider.focus()
     slider.press("ArrowRight")
     page.wait_for_function(
-        "() => document.querySelector('.nsa-gain .nsa-says').textContent.startsWith('With 5 steps')"
+        "() => document.querySelector('.pic-gain .pic-says').textContent.startsWith('With 5 steps')"
     )
-    assert page.locator(".nsa-loop").count() == 1
+    assert page.locator(".pic-loop").count() == 1
     page.screenshot(path=artefacts / "pictures_live.png")
     page.close()
     assert not errors, errors

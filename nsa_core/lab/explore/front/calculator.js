@@ -43,17 +43,17 @@ export default {
       controls[name] = slider({ label, min: name === "launch" ? 0 : 0.5, max: Math.ceil(most / 10) * 10, step: 0.01,
         says: (v) => (name === "launch" && !v ? "none" : us(v)), on: (v) => set({ [name]: v }) });
     }
-    const svg = s("svg", { role: "img", style: "touch-action: pan-y; cursor: crosshair" }), conditions = h("ul", { class: "nsa-conditions" }), says = h("p", { class: "nsa-says", "aria-live": "polite" });
+    const svg = s("svg", { role: "img", style: "touch-action: pan-y; cursor: crosshair" }), conditions = h("ul", { class: "pic-conditions" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     let back = null;
     const follow = (event) => { if (event.type === "pointerdown" || event.buttons) set(back(event)); };
     svg.addEventListener("pointerdown", follow);
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Is a better refresh worth it for you?"),
-      h("p", { class: "nsa-lead" }, "The map says what to do for every number of draft steps and every length of a decode step. Click your place on it."),
-      h("div", { class: "nsa-controls" }, controls.steps.element, controls.step_ms.element, h("label", { class: "nsa-select" }, "costs of", preset)),
-      h("div", { class: "nsa-controls nsa-costs" }, Object.keys(COSTS).map((name) => controls[name].element)),
-      h("div", { class: "nsa-side" }, svg, conditions), says, h("figcaption", {}, data.source));
+      h("p", { class: "pic-lead" }, "The map says what to do for every number of draft steps and every length of a decode step. Click your place on it."),
+      h("div", { class: "pic-controls" }, controls.steps.element, controls.step_ms.element, h("label", { class: "pic-select" }, "costs of", preset)),
+      h("div", { class: "pic-controls pic-costs" }, Object.keys(COSTS).map((name) => controls[name].element)),
+      h("div", { class: "pic-side" }, svg, conditions), says, h("figcaption", {}, data.source));
     return (state, full) => {
       for (const [name, control] of Object.entries(controls)) if (name !== "step_ms") control.move(state[name]);
       controls.step_ms.move(Math.round(200 * Math.log(state.step_ms / SHORTEST) / Math.log(LONGEST / SHORTEST)));
@@ -68,7 +68,7 @@ export default {
         condition(found.met.share, "Copies above half of the time", `${percent(found.share)} of ${us(found.totals.copy)}`),
         condition(found.met.bottleneck, "At least 5% of a decode step", `${(100 * found.part).toFixed(1)}% of ${three(state.step_ms)}\u00a0ms`),
         condition(found.met.better, "Something 1.25 times as fast", `${found.best}: ${times(found.faster)}`),
-        h("li", { class: "nsa-totals" }, Object.entries(found.totals).map(([way, total]) => h("span", {}, h("i", { style: `background: var(--nsa-${way === "one launch" ? "fused" : way})` }), way, h("b", {}, us(total))))));
+        h("li", { class: "pic-totals" }, Object.entries(found.totals).map(([way, total]) => h("span", {}, h("i", { style: `background: var(--nsa-${way === "one launch" ? "fused" : way})` }), way, h("b", {}, us(total))))));
       says.textContent = sentence(data, state);
     };
   }),

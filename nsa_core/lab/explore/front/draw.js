@@ -45,7 +45,7 @@ export const clamp = (value, least, most) => Math.min(most, Math.max(least, valu
  * `draw(state, width)`; `set(change)` changes fields of the state. Returns what ends the picture.
  */
 export function live({ model, el }, name, build) {
-  const root = h("figure", { class: `nsa nsa-${name}` });
+  const root = h("figure", { class: `nsa pic pic-${name}` });
   el.replaceChildren(root);
   let drawn = null, drawnWidth = 0;
   const again = () => {
@@ -74,7 +74,7 @@ export function live({ model, el }, name, build) {
 /** A labelled slider. `move(number)` shows a value that was set elsewhere. */
 export function slider({ label, min, max, step = 1, unit = "", says = three, on }) {
   const value = h("b"), input = h("input", { type: "range", min, max, step, "aria-label": label, oninput: () => on(Number(input.value)) });
-  const element = h("label", { class: "nsa-slider" }, h("span", {}, label, " ", value), input);
+  const element = h("label", { class: "pic-slider" }, h("span", {}, label, " ", value), input);
   const move = (number) => {
     if (Number(input.value) !== number) input.value = number;
     value.textContent = says(number) + (unit && `\u00a0${unit}`);
@@ -88,14 +88,14 @@ export const button = (label, on, attributes = {}) => h("button", { type: "butto
 /** One of a few: buttons in a row. `move(value)` marks the one that is chosen. */
 export function choice(label, options, on) {
   const buttons = options.map(([value, text]) => button(text, () => on(value), { "data-value": value }));
-  const element = h("div", { class: "nsa-choice", role: "group", "aria-label": label }, buttons);
+  const element = h("div", { class: "pic-choice", role: "group", "aria-label": label }, buttons);
   const move = (value) => buttons.forEach((b) => b.setAttribute("aria-pressed", b.dataset.value === String(value)));
   return { element, move };
 }
 
 /** A note beside what is pointed at or focused. `note.on(element, text)`; it never covers its own mark. */
 export function notes(root) {
-  const box = h("div", { class: "nsa-note", role: "tooltip", hidden: true });
+  const box = h("div", { class: "pic-note", role: "tooltip", hidden: true });
   root.append(box);
   const show = (event, text) => {
     box.textContent = typeof text === "function" ? text() : text;

@@ -31,11 +31,11 @@ export default {
     const compute = slider({ label: "to compute a step, c", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
     const copy = slider({ label: "to copy a step, k", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
     const reset = button("As measured", () => set({ compute: data.compute, copy: data.copy }));
-    const svg = s("svg", { role: "img" }), says = h("p", { class: "nsa-says", "aria-live": "polite" });
+    const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does computing once gain?"),
-      h("p", { class: "nsa-lead" }, "Before: every draft step computes its metadata and writes it. After: it is computed once and copied N times."),
-      h("div", { class: "nsa-controls" }, steps.element, compute.element, copy.element, reset),
+      h("p", { class: "pic-lead" }, "Before: every draft step computes its metadata and writes it. After: it is computed once and copied N times."),
+      h("div", { class: "pic-controls" }, steps.element, compute.element, copy.element, reset),
       svg, says, h("figcaption", {}, data.source),
     );
     const note = notes(root);

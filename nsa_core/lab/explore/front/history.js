@@ -12,15 +12,15 @@ const ABOVE = "SGLang", LANE = 46;
 
 export default {
   render: (host) => live(host, "history", (root, data, set) => {
-    const explain = h("div", { class: "nsa-explain", "aria-live": "polite" }), lines = s("svg", { "aria-hidden": "true" });
+    const explain = h("div", { class: "pic-explain", "aria-live": "polite" }), lines = s("svg", { "aria-hidden": "true" });
     let chosen = 0;
     const buttons = data.events.map((event, at) => h("button", {
-      type: "button", class: "nsa-event", onclick: () => set({ event: at }), onfocus: () => set({ event: at }),
+      type: "button", class: "pic-event", onclick: () => set({ event: at }), onfocus: () => set({ event: at }),
       onpointerenter: () => tell(at), onpointerleave: () => tell(chosen),
     }, event.title, h("small", {}, spelled(event.date), h("i", {}, ` \u00b7 ${event.who}`))));
     rove(buttons);
-    const years = h("div", { class: "nsa-years", role: "group", "aria-label": "events, oldest first" }, lines, buttons);
-    root.append(h("h3", {}, "From December 2025 to today"), h("p", { class: "nsa-lead" }, "What SGLang did (above the line), the December 2025 note, and what this project measured (below)."), years, explain, h("figcaption", {}, data.source));
+    const years = h("div", { class: "pic-years", role: "group", "aria-label": "events, oldest first" }, lines, buttons);
+    root.append(h("h3", {}, "From December 2025 to today"), h("p", { class: "pic-lead" }, "What SGLang did (above the line), the December 2025 note, and what this project measured (below)."), years, explain, h("figcaption", {}, data.source));
     const tell = (at) => {
       const { date, who, title, text, source, url } = data.events[at];
       explain.replaceChildren(
@@ -29,7 +29,7 @@ export default {
     };
     return ({ event }, width) => {
       chosen = event;
-      root.classList.toggle("nsa-narrow", width < 700);
+      root.classList.toggle("pic-narrow", width < 700);
       buttons.forEach((button, at) => button.setAttribute("aria-pressed", at === event));
       if (width >= 700) place(data.events, buttons, lines, years, event);
       else lines.replaceChildren();

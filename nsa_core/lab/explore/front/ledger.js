@@ -31,10 +31,10 @@ export default {
       return head;
     });
     const more = button(`Show the other ${data.rows.filter((row) => !row.deciding).length}`, () => set({ all: true }));
-    const body = h("tbody"), says = h("p", { class: "nsa-lead", role: "status" });
+    const body = h("tbody"), says = h("p", { class: "pic-lead", role: "status" });
     let now = null;
     root.append(h("h3", {}, "What the December 2025 note claims, and what was measured"),
-      h("div", { class: "nsa-controls nsa-filter" }, find, h("div", { class: "nsa-chips", role: "group", "aria-label": "verdict" }, chips)), says,
+      h("div", { class: "pic-controls pic-filter" }, find, h("div", { class: "pic-chips", role: "group", "aria-label": "verdict" }, chips)), says,
       h("table", {}, h("thead", {}, h("tr", {}, heads)), body), h("figcaption", {}, data.source));
     return (state) => {
       now = state;
@@ -43,7 +43,7 @@ export default {
       heads.forEach((head) => head.setAttribute("aria-sort", head.dataset.name !== state.sort ? "none" : state.down ? "descending" : "ascending"));
       const rows = shown(data, state), grouped = !state.sort, folded = !(state.all || state.find.trim() || state.verdict || state.sort);
       says.textContent = rows.length === data.rows.length ? `${count(rows.length, "claim")}.` : `${rows.length} of ${count(data.rows.length, "claim")}.`;
-      const group = (text) => h("tr", { class: "nsa-group" }, h("th", { colspan: 3, scope: "rowgroup" }, text));
+      const group = (text) => h("tr", { class: "pic-group" }, h("th", { colspan: 3, scope: "rowgroup" }, text));
       const deciding = rows.filter((row) => row.deciding), others = rows.filter((row) => !row.deciding);
       body.replaceChildren(...(grouped
         ? [deciding.length ? group("What the decision rests on") : "", ...deciding.map(line), others.length ? group(folded ? more : "The others") : "", ...(folded ? [] : others.map(line))]
@@ -52,5 +52,5 @@ export default {
   }),
 };
 
-const line = ({ id, claim, verdict, sign, measured, test, deciding }) => h("tr", { class: deciding ? "nsa-deciding" : "" },
+const line = ({ id, claim, verdict, sign, measured, test, deciding }) => h("tr", { class: deciding ? "pic-deciding" : "" },
   h("td", {}, h("small", {}, id), " ", claim), h("td", {}, h("b", {}, sign), ` ${verdict}`), h("td", {}, measured, h("small", {}, test)));

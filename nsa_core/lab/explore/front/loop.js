@@ -38,7 +38,7 @@ export function sentence(data, moment) {
 export default {
   render: (host) => live(host, "loop", (root, data, set) => {
     const last = moments(data) - 1, per = names(data).length;
-    const strip = h("ol", { class: "nsa-strip", "aria-label": "tokens" }), says = h("p", { class: "nsa-says", "aria-live": "polite" });
+    const strip = h("ol", { class: "pic-strip", "aria-label": "tokens" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     const slide = h("input", { type: "range", min: 0, max: last, "aria-label": "moment", oninput: () => { stop(); go(Number(slide.value)); } });
     const back = button("\u2190", () => { stop(); go(now - 1); }, { "aria-label": "one moment back" });
     const on = button("\u2192", () => { stop(); go(now + 1); }, { "aria-label": "one moment on" });
@@ -52,25 +52,25 @@ export default {
       play.textContent = "\u23f8 Pause";
     };
     root.addEventListener("nsa-end", stop);
-    const boxes = {}, explain = h("div", { class: "nsa-explain" }), glyphs = {};
+    const boxes = {}, explain = h("div", { class: "pic-explain" }), glyphs = {};
     const box = (name, ...inside) => {
       const pick = () => { stop(); go(Math.floor(now / per) * per + names(data).indexOf(name)); };
-      boxes[name] = h("button", { type: "button", class: "nsa-box", onclick: pick, onpointerenter: () => tell(name), onpointerleave: () => tell(at(data, now).box), onfocus: () => tell(name), onblur: () => tell(at(data, now).box) }, inside);
+      boxes[name] = h("button", { type: "button", class: "pic-box", onclick: pick, onpointerenter: () => tell(name), onpointerleave: () => tell(at(data, now).box), onfocus: () => tell(name), onblur: () => tell(at(data, now).box) }, inside);
       return boxes[name];
     };
     const refresh = (name, text) => {
       glyphs[name] = h("span", {});
       const made = box(name, h("b", {}, "refresh"), h("span", {}, text.map((line) => h("i", {}, line))), glyphs[name]);
-      made.classList.add("nsa-refresh");
+      made.classList.add("pic-refresh");
       return made;
     };
-    const arrow = () => h("span", { class: "nsa-arrow", "aria-hidden": "true" }, h("span", {}, "\u2192"));
-    const graph = (mode, title, sub, inside, wide = "") => h("div", { class: `nsa-graph ${wide}`, style: `--colour: var(--nsa-mode-${mode})` }, h("p", {}, title), h("p", {}, sub), h("div", {}, inside));
+    const arrow = () => h("span", { class: "pic-arrow", "aria-hidden": "true" }, h("span", {}, "\u2192"));
+    const graph = (mode, title, sub, inside, wide = "") => h("div", { class: `pic-graph ${wide}`, style: `--colour: var(--nsa-mode-${mode})` }, h("p", {}, title), h("p", {}, sub), h("div", {}, inside));
     const steps = Array.from({ length: data.steps }, (_, i) => box(`draft-${i + 1}`, `step ${i + 1}`));
-    const round = h("div", { class: "nsa-round", role: "group", "aria-label": "one round of speculative decoding" },
-      refresh("refresh-draft", [`${data.steps} sets`, "1 row a request"]), arrow(), graph("decode", `Draft \u00d7 ${data.steps}`, "small model guesses, token by token", steps, "wide"), arrow(),
-      refresh("refresh-verify", ["1 set", `${data.rows} rows a request`]), arrow(), graph("target-verify", "Target verify", "big model checks all guesses at once", box("verify", "check")), arrow(),
-      refresh("refresh-extend", ["1 set", "a row an accepted token"]), arrow(), graph("draft-extend", "Draft extend", "small model catches up", box("extend", "catch up")));
+    const round = h("div", { class: "pic-round", role: "group", "aria-label": "one round of speculative decoding" },
+      refresh("refresh-draft", [`${data.steps} sets`, "1 row per request"]), arrow(), graph("decode", `Draft \u00d7 ${data.steps}`, "small model guesses, token by token", steps, "wide"), arrow(),
+      refresh("refresh-verify", ["1 set", `${data.rows} rows per request`]), arrow(), graph("target-verify", "Target verify", "big model checks all guesses at once", box("verify", "check")), arrow(),
+      refresh("refresh-extend", ["1 set", "1 row per accepted token"]), arrow(), graph("draft-extend", "Draft extend", "small model catches up", box("extend", "catch up")));
     rove(Object.values(boxes));
     const tell = (name) => {
       const { title, text, writes } = data.boxes[name.replace(/-\d+$/, "")];
@@ -80,14 +80,14 @@ export default {
     };
     root.append(
       h("h3", {}, "One round of speculative decoding"),
-      h("p", { class: "nsa-lead" }, "A small model guesses a few tokens, and the big model checks all of them in one pass. What is accepted is what the big model would have written alone, only sooner."),
-      h("div", { class: "nsa-play" }, play, back, on, slide), says, strip, round, h("div", { class: "nsa-return", "aria-hidden": "true" }, h("span", {}, "next round")), explain,
+      h("p", { class: "pic-lead" }, "A token is a word or a part of one. A small model guesses a few of them, and the big model checks all of them in one pass. What is accepted is what the big model would have written alone, only sooner."),
+      h("div", { class: "pic-play" }, play, back, on, slide), says, strip, round, h("div", { class: "pic-return", "aria-hidden": "true" }, h("span", {}, "next round")), explain,
       h("figcaption", {}, data.source),
     );
     return ({ moment }, width) => {
       now = moment;
       const here = at(data, moment), r = data.rounds[here.round];
-      root.classList.toggle("nsa-narrow", width < 700);
+      root.classList.toggle("pic-narrow", width < 700);
       slide.value = moment;
       slide.setAttribute("aria-valuetext", `${sentence(data, moment)} ${data.boxes[here.box.replace(/-\d+$/, "")].title}`);
       back.disabled = moment === 0;

@@ -36,7 +36,7 @@ export default {
     const steps = choice("draft steps", Object.keys(data.replays).map((n) => [n, `${n} steps`]), (n) => set({ steps: Number(n), at: 0, window: longest(n) }));
     const time = slider({ label: "time since the call", min: 0, max: 1000, unit: "\u00b5s", on: (v) => set({ at: (v / 1000) * longest(now.steps) }) });
     const zoom = slider({ label: "zoom, shown", min: 0, max: 1000, unit: "\u00b5s", on: (v) => set({ window: longest(now.steps) * (20 / longest(now.steps)) ** (v / 1000) }) });
-    const svg = s("svg", { role: "img", class: "nsa-lane" }), says = h("p", { class: "nsa-says", "aria-live": "polite" });
+    const svg = s("svg", { role: "img", class: "pic-lane" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     let now = null, scale = null;
     const follow = (event) => {
       if (event.type === "pointermove" && !event.buttons) return;
@@ -46,8 +46,8 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Who works during one replay, and who waits?"),
-      h("p", { class: "nsa-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it at once, and waits for the next."),
-      h("div", { class: "nsa-controls" }, steps.element, time.element, zoom.element), svg, says, h("figcaption", {}, data.source));
+      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it at once, and waits for the next."),
+      h("div", { class: "pic-controls" }, steps.element, time.element, zoom.element), svg, says, h("figcaption", {}, data.source));
     return (state) => {
       now = state;
       const replays = data.replays[state.steps], most = longest(state.steps), window = clamp(state.window, 20, most);

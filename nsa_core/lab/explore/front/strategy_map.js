@@ -43,16 +43,16 @@ export default {
     const tokens = slider({ label: "tokens in the batch", min: 0, max: data.tokens.length - 1, says: (at) => short(data.tokens[at]), on: (at) => set({ tokens: data.tokens[at] }) });
     const toggles = data.ways.slice(1).map((way) => {
       const input = h("input", { type: "checkbox", onchange: () => set({ without: input.checked ? now.without.filter((w) => w !== way) : [...now.without, way] }) });
-      return { way, input, element: h("label", { class: "nsa-check" }, input, way) };
+      return { way, input, element: h("label", { class: "pic-check" }, input, way) };
     });
-    const svg = s("svg", { role: "img", style: "touch-action: pan-y; cursor: crosshair" }), says = h("p", { class: "nsa-says", "aria-live": "polite" });
+    const svg = s("svg", { role: "img", style: "touch-action: pan-y; cursor: crosshair" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     const follow = (event) => { if (event.type === "pointerdown" || event.buttons) set(back(event)); };
     svg.addEventListener("pointerdown", follow);
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Which way is cheapest where?"),
-      h("p", { class: "nsa-lead" }, "While the batch is small, a launch is all there is to pay. When it is large, bytes decide, and one set that all steps share has the fewest."),
-      h("div", { class: "nsa-controls" }, steps.element, tokens.element, h("div", { class: "nsa-checks", role: "group", "aria-label": "ways to choose from" }, toggles.map((t) => t.element))), svg, says, h("figcaption", {}, data.source));
+      h("p", { class: "pic-lead" }, "While the batch is small, a launch is all there is to pay. When it is large, bytes decide, and one set that all steps share has the fewest."),
+      h("div", { class: "pic-controls" }, steps.element, tokens.element, h("div", { class: "pic-checks", role: "group", "aria-label": "ways to choose from" }, toggles.map((t) => t.element))), svg, says, h("figcaption", {}, data.source));
     return (state, full) => {
       now = state;
       steps.move(state.steps);

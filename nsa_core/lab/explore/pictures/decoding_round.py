@@ -12,10 +12,10 @@ STEPS, ROWS = 3, 4  # N guesses; d rows a request: the last sure token and the g
 BOXES = {
     "refresh-draft": {
         "title": "Refresh before drafting",
-        "text": "Every draft step is a recorded CUDA graph. It reads lengths and page tables from buffers whose "
-        "addresses were fixed when it was recorded, so somebody has to put today's values there first.",
-        "writes": f"Writes {STEPS} sets, one for each step, with 1 row for each request. All {STEPS} sets hold the "
-        "same values.",
+        "text": "Every draft step is a recorded CUDA graph. It reads lengths and page tables (where in memory each "
+        "token lies) from a set of buffers at fixed addresses, so new values have to be put there first.",
+        "writes": f"Writes {STEPS} sets of buffers, one for each step, with 1 row for each request. "
+        "All of them hold the same values.",
     },
     "draft": {
         "title": "Draft, step {i}",

@@ -22,6 +22,7 @@ PLAIN = {
     ONE_LAUNCH: "Do not copy at all: use one launch for all steps.",
 }
 NAMES = (
+    ("micro-case", "seven copies"),
     (", recorded, ", ", measured: "),
     ("the record's code, read", "the note's code, timed"),
     ("the record: its", "the December 2025 note: its"),
