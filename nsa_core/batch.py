@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from . import show
 from .config import ForwardMode, NSAConfig, require_int
 
 _INTS = (torch.int32, torch.int64)
@@ -12,7 +13,7 @@ _CPU = torch.device("cpu")
 _MOST_TOKENS = 2**31 - 1  # of a batch: `cu_seqlens_k` is int32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ReplayBatch:
     """One batch, as the engine's graph runner holds it.
 
@@ -59,6 +60,16 @@ class ReplayBatch:
                 _check_tensor(name, getattr(self, name), None, None)
         require_int("bs", bs, self.bs)
         return ReplayBatch(*(_pad(getattr(self, name), bs - self.bs, fill) for name, fill in _PADDING.items()))
+
+    def __repr__(self) -> str:
+        return show.text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return show.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[show.Line]]:
+        given = {name: getattr(self, name) for name in _PADDING if getattr(self, name) is not None}
+        return "ReplayBatch", [show.line(name, tensor) for name, tensor in given.items()]
 
 
 INPUTS = ("seq_lens", "req_pool_indices", "accept_length")  # in the order of `ReplayBatch.read_in`

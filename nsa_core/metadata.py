@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from . import show
 from .config import ForwardMode, NSAConfig
 
 
@@ -50,7 +51,7 @@ class PrecomputedMetadata:
     paged_mqa_schedule_metadata: torch.Tensor | None = None  # [num_sms + 1, 2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NSAMetadata:
     """One step's captured set: fixed addresses, fixed shapes, int32. cap = captured rows, W = table width.
 
@@ -77,6 +78,17 @@ class NSAMetadata:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every buffer by name, objects expanded into theirs; aliases appear under each of their names."""
         return dict(named_tensors(self))
+
+    def __repr__(self) -> str:
+        return show.text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return show.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[show.Line]]:
+        tensors = self.tensors()
+        title = f"NSAMetadata, one captured set on {self.cache_seqlens_int32.device}"
+        return title, [show.line(name, tensor) for name, tensor in tensors.items()]
 
 
 LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", "flashmla_metadata.num_splits")  # 0 at [0], from capture on

@@ -269,6 +269,11 @@ class MultiStepBackend:
     def __len__(self) -> int:
         return self.num_steps
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"bs {bs} in {mode.name}" for bs, mode in self._strategies) or "nothing captured yet"
+        width = f"tables of {self.req_to_token.shape[1]} columns on {self.req_to_token.device}"
+        return f"MultiStepBackend({self.num_steps} steps by {self.strategy!r}, {width}; {sizes})"
+
     def _of(self, key: _Key) -> Strategy:
         strategy = self._strategies.get(key)
         if strategy is None:

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nsa_core"
 # A module imports only from those above it. `__init__` is the package's public face: what stands above is what it may
 # export, what stands below may `from nsa_core import NAME`.
 LAYERS = [
+    "show",
     "config",
     "batch",
     "metadata",
