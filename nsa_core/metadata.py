@@ -152,7 +152,7 @@ def allocate(
 
 def _never_resized(tensor: torch.Tensor) -> torch.Tensor:
     """The same memory, in a storage that torch refuses to resize: a graph goes on reading where it was."""
-    return torch.from_dlpack(torch.utils.dlpack.to_dlpack(tensor))
+    return tensor if tensor.is_meta else torch.from_dlpack(torch.utils.dlpack.to_dlpack(tensor))
 
 
 def byte_span(tensor: torch.Tensor) -> tuple[int, int]:
