@@ -11,8 +11,8 @@ import torch
 import nsa_core as nsa
 
 from ..device import device_named
-from . import report
-from .cases import QUICK, BenchCase, grid, select
+from . import exposure, report
+from .cases import QUICK, BenchCase, exposed, grid, select
 from .evidence import load
 from .recording import Recording, Row, read
 from .run import SECTIONS, Bench, not_timed
@@ -21,6 +21,8 @@ from .stats import require_positive
 _BUDGET_S = {"cuda": 2.5, "cpu": 1.0}
 _QUICK_BUDGET_S = 0.6
 _SHOWN_AT_END = ("record-4", "record-8")
+_EXPOSED = """A decode step with a refresh less the step alone: median [least..most of the rounds], and % of the step.
+before: in a graph of its own; copy: replayed by the host, and all of the host's time that the step does not cover."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = """examples:
   python -m nsa_core bench --quick --record mine.jsonl
   python -m nsa_core bench --case 'record-*,floors' --strategy copy,fused --compare mine.jsonl
+  python -m nsa_core bench --case 'exposed-*' --record mine.jsonl  # beside a decode step; 80 s of an H100
   python -m nsa_core bench --report mine.jsonl"""
     option = parser.add_argument
     option("--list", action="store_true", help="print the cases, sections and strategies; measure nothing")
@@ -84,6 +87,8 @@ def _measure(
 
     names = None if args.strategy is None else args.strategy.split(",")
     bench = Bench(device, sink, strategies=names, budget_s=_budget_s(args, device))
+    if any(case.decode_gemms for case in cases):
+        exposure.require(device, bench.strategies)
     with recording or nullcontext():
         _announce(bench)
         bench.warm_up()
@@ -128,10 +133,11 @@ def _progress(items: list[str | BenchCase]) -> Iterator[str | BenchCase]:
 def _show(rows: Sequence[Row], cases) -> None:
     shown = [row for row in rows if row.get("case") in cases or row.get("kind") == "bandwidth"]
     lines = [line for line in report.beside_floors(report.latest(shown)) if line["case"] in cases]
-    print(report.text(lines))
     speeds = [{"copy": row["name"], "GB/s": row["gb_per_s"]} for row in rows if row.get("kind") == "bandwidth"]
-    if speeds:
-        print(f"\n{report.text(speeds)}")
+    exposures = report.exposures(shown)
+    tables = [report.text(table) for table in (lines, speeds) if table]
+    tables += [f"{_EXPOSED}\n{report.text(exposures)}"] if exposures else []
+    print("\n\n".join(tables) or report.text([]))
 
 
 def _conclude(rows: Sequence[Row], failures: Sequence[str]) -> int:
@@ -140,18 +146,19 @@ def _conclude(rows: Sequence[Row], failures: Sequence[str]) -> int:
             print(f"refused: {row['case']} {row['name']}: {row['reason']}")
     for failure in failures:
         print(f"FAILED: {failure}")
-    print(f"{len(report.timed(rows))} rows timed, {len(failures)} failed")
+    exposures = [row for row in rows if row["kind"] == "exposed"]
+    print(f"{len(report.timed(rows)) + len(exposures)} rows timed, {len(failures)} failed")
     return 1 if failures else 0
 
 
 def _list(device: torch.device) -> int:
     print("sections:", ", ".join(SECTIONS))
-    print("cases (* in --quick):")
-    for case in grid():
-        mark = "*" if case.name in QUICK else " "
+    print("cases (* in --quick, + only where named):")
+    for case in [*grid(), *exposed()]:
+        mark = "+" if case.decode_gemms else "*" if case.name in QUICK else " "
         print(
             f" {mark} {case.name}: {case.mode.value}, bs {case.bs}, lengths {case.lengths}, {case.steps} steps, "
-            f"page {case.page_size}, FlashMLA {case.flashmla}"
+            f"page {case.page_size}, FlashMLA {case.flashmla}, tables {' '.join(case.tables)}"
         )
     print(f"strategies on {device}:")
     for name, info in nsa.strategies(device).items():

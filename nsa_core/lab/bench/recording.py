@@ -11,7 +11,8 @@ from typing import Self
 
 Row = dict[str, object]
 
-_MEASURED = re.compile(r".*_us(_q[13])?|gb_per_s")  # columns of measurements
+_MEASURED = re.compile(r".*_us(_q[13]|_min|_max)?|gb_per_s")  # columns of measurements
+_DIFFERENCE = "exposed_"  # of two times: may be 0 or below
 _INTERRUPTED = {"kind": "note", "note": "an interrupted run left the line before this one"}
 
 
@@ -53,7 +54,7 @@ def read(path: Path | str) -> list[Row]:
 
     Half a row at the end, left by an interrupted run, is left out with a warning; so is one that a later run found
     there and marked. BrokenRecording names any other line that is no row, and a measurement that is none: times,
-    their quartiles and bandwidths are finite numbers above 0.
+    their quartiles and bandwidths are finite numbers above 0; a difference of times may be any finite number.
     """
     rows = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(_lines(path), 1)]
     for number, row in enumerate(rows, 1):
@@ -96,8 +97,9 @@ def _possible(column: str, value: object) -> bool:
     if not _MEASURED.fullmatch(column):
         return not isinstance(value, float) or math.isfinite(value)
     if value is None:  # not measured; a quartile exists only beside its median
-        return not column.endswith(("_q1", "_q3"))
-    return type(value) in (int, float) and 0 < value < math.inf
+        return not column.endswith(("_q1", "_q3", "_min", "_max"))
+    least = -math.inf if column.startswith(_DIFFERENCE) else 0
+    return type(value) in (int, float) and least < value < math.inf
 
 
 def _ends_with_newline(path: Path) -> bool:

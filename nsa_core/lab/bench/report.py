@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from nsa_core.audit.report import table
 
+from .exposure import NOISE, PLACES
 from .floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
 from .recording import BrokenRecording, Row
 from .stats import Spread
@@ -74,26 +75,52 @@ def _line(row: Row, rows: Sequence[Row]) -> Row:
     }
 
 
+def exposures(rows: Iterable[Row]) -> list[Row]:
+    """One line per case and strategy: what a decode step feels of the refresh in each place, its own time, noise."""
+    measured, lines = latest(row for row in rows if row.get("kind") == "exposed"), {}
+    for row in (row for row in measured if row.get("place")):
+        noise = find(measured, case=row["case"], name=NOISE, machine=row.get("machine"))
+        line = {name: row[name] for name in ("case", "strategy", "tables")} | dict.fromkeys(PLACES)
+        line |= {"MiB written": row["bytes_written"] / 2**20}
+        line |= {"decode step": noise and noise["decode_step_us"], NOISE: noise and _exposed(noise)}
+        lines.setdefault((row.get("machine"), row["case"], row["strategy"]), line)[row["place"]] = _exposed(row)
+    return list(lines.values())
+
+
+def _exposed(row: Row) -> str:
+    us, low, high, percent = (row[f"exposed_{end}"] for end in ("us", "us_min", "us_max", "percent"))
+    return f"{us:.3g} [{low:.3g}..{high:.3g}] {percent:.2g}%"
+
+
 def compare(rows: Sequence[Row], recorded: Sequence[Row]) -> list[Row]:
-    """This run's loop times over a recording's, where both have the row; "apart" when the quartiles do not touch."""
-    lines, before = [], latest(timed(recorded))
-    for row in timed(rows):
-        old = find(before, case=row["case"], kind=row["kind"], name=row["name"], strategy=row.get("strategy"))
+    """This run's loop or exposed times over a recording's, where both have the row; "apart" when the quartiles do not
+    touch."""
+    lines, before = [], latest(_comparable(recorded))
+    for row in _comparable(rows):
+        old, column = find(before, **{key: row.get(key) for key in _IDENTITY[1:]}), _compared(row)
         if old is not None:
-            overlap = spread_of(row, "loop_us").overlaps(old["loop_us_q1"], old["loop_us_q3"])
+            overlap = spread_of(row, column).overlaps(old[f"{column}_q1"], old[f"{column}_q3"])
             lines.append(
                 {
                     "case": row["case"],
                     "what": row["name"],
                     "strategy": row.get("strategy"),
-                    "loop_us": row["loop_us"],
-                    "recorded_us": old["loop_us"],
-                    "now/recorded": _quotient(row["loop_us"], old["loop_us"]),
+                    "now_us": row[column],
+                    "recorded_us": old[column],
+                    "now/recorded": _quotient(row[column], old[column]),
                     "quartiles": "touch" if overlap else "apart",
                     "recorded on": old["machine"],
                 }
             )
     return lines
+
+
+def _comparable(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row.get(_compared(row)) is not None and row.get("name") != NOISE]
+
+
+def _compared(row: Row) -> str:
+    return "exposed_us" if row.get("kind") == "exposed" else "loop_us"
 
 
 def _quotient(over: float | None, under: float | None) -> float | None:

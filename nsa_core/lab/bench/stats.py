@@ -33,6 +33,22 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread(median, q1, q3, len(samples))
 
 
+def spread_columns(name: str, value: Spread | None) -> dict[str, float | int | None]:
+    """A spread as columns of a row."""
+    if value is None:
+        return {name: None}
+    return {
+        name: rounded(value.median),
+        f"{name}_q1": rounded(value.q1),
+        f"{name}_q3": rounded(value.q3),
+        f"{name}_n": value.count,
+    }
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
 def ratio(numerator: Spread, denominator: Spread) -> Spread:
     """How many times `denominator` goes into `numerator`; the spread is the widest that both quartiles allow."""
     if denominator.q1 <= 0:

@@ -99,16 +99,29 @@ class Timer:
 
     def measure(self, admitted: Sequence[Admitted]) -> dict[str, Timing]:
         """Time admitted candidates in turns; each round starts with another one."""
-        names = [a.candidate.name for a in admitted]
-        if len(set(names)) != len(names):
-            raise ValueError(f"candidates share a name: {names}; give each its own")
-        samples = {name: _Samples() for name in names}
-        with _no_garbage_collection():
+        samples = {name: _Samples() for name in _names(admitted)}
+        with no_garbage_collection():
             for turn in range(self.rounds):
-                first = turn % max(len(admitted), 1)
-                for a in [*admitted[first:], *admitted[:first]]:
+                for a in _rotated(admitted, turn):
                     self._take(a, samples[a.candidate.name], len(admitted))
         return self._timings(admitted, samples)
+
+    def beside(self, baseline: Admitted, admitted: Sequence[Admitted]) -> dict[str, list[tuple[float, float]]]:
+        """By candidate, a pair of device times per round: its own, and the baseline's in the block next to it.
+
+        Microseconds per call. The baseline's block stands between those of two candidates, and each round starts with
+        another one: whichever way a clock drifts, a candidate comes before its baseline as often as behind it.
+        """
+        pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in _names(admitted)}
+        with no_garbage_collection():
+            self._block(baseline)  # not kept: clocks settle under this load
+            for turn in range(self.rounds):
+                in_turn = _rotated(admitted, turn)
+                for first, *second in (in_turn[at : at + 2] for at in range(0, len(in_turn), 2)):
+                    own, alone, *others = map(self._block, [first, baseline, *second])
+                    for a, us in zip([first, *second], [own, *others], strict=True):
+                        pairs[a.candidate.name].append((us, alone))
+        return pairs
 
     def time(self, candidates: Sequence[Candidate]) -> dict[str, Timing]:
         """Admit and measure."""
@@ -122,6 +135,9 @@ class Timer:
             self.observer.drain()
             last, calls = self._clock() - before, calls + 1
         return max(float(last), 1.0)
+
+    def _block(self, admitted: Admitted) -> float:
+        return self.observer.elapsed_us(admitted.candidate.call, self.loop_calls or LOOP_CALLS)
 
     def _take(self, admitted: Admitted, into: _Samples, sharers: int) -> None:
         share = self.budget_s * 1e9 / (self.rounds * sharers) / 2  # half for the loop, half for single calls
@@ -157,6 +173,18 @@ class Timer:
         return timings
 
 
+def _names(admitted: Sequence[Admitted]) -> list[str]:
+    names = [a.candidate.name for a in admitted]
+    if len(set(names)) != len(names):
+        raise ValueError(f"candidates share a name: {names}; give each its own")
+    return names
+
+
+def _rotated(admitted: Sequence[Admitted], turn: int) -> list[Admitted]:
+    first = turn % max(len(admitted), 1)
+    return [*admitted[first:], *admitted[:first]]
+
+
 def _us(nanoseconds: Sequence[float]) -> Spread:
     return spread(nanoseconds).scaled(1e-3)
 
@@ -166,7 +194,7 @@ def _on_device(runs: Sequence[Sequence]) -> tuple[Spread, Spread]:
 
 
 @contextmanager
-def _no_garbage_collection():
+def no_garbage_collection():
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()
