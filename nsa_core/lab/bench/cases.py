@@ -188,6 +188,13 @@ QUICK = (
 )
 
 
+EVIDENCE = (  # what claims, the decision and the figures ask about
+    *("record-*", "decode-steps-*", "target_verify-steps-*", "draft_extend-steps-*", "decode-context-*"),
+    *("decode-bs-1", "decode-bs-256", "decode-full-width", "page-1-decode", "bytes-64k-steps-8-decode"),
+    *("flashmla-*-decode", "ragged-decode", "no-mirrors-decode", "step-offset-decode", "trace-*-decode"),
+)
+
+
 def select(patterns: Iterable[str]) -> list[BenchCase]:
     """The cases, of the grid or exposed, whose names match any of the patterns (`*` and `?` as in file names)."""
     cases, patterns = [*grid(), *exposed()], list(patterns)

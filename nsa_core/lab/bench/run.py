@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import cycle
 
 import torch
@@ -18,8 +18,8 @@ from .bytes_moved import bytes_moved, bytes_written
 from .cases import BenchCase, CaseInputs, build
 from .conditions import conditions
 from .device import observer
-from .recording import Row
-from .stats import rounded, spread_columns
+from .recording import ROUNDS, Row
+from .stats import rounded, spread, spread_columns
 from .timer import Admitted, Candidate, Timer, Timing, no_garbage_collection
 from .verify import Gate
 
@@ -46,6 +46,11 @@ class Bench:
         self.conditions, self.observer = conditions(device), observer(device)
         self.strategies = _known(strategies, device)
         self.failures: list[str] = []
+
+    @cached_property
+    def reference(self) -> Callable[[], object]:
+        """What is timed next to everything, so that a slow moment is seen."""
+        return floors.reference(self.device)
 
     def warm_up(self) -> None:
         """Bring clocks up, so that the first case is measured like the last."""
@@ -153,7 +158,9 @@ class Bench:
             self._emit([about | row])
 
     def _timer(self, weight: float, loop_calls: int | None = None) -> Timer:
-        return Timer(self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls)
+        return Timer(
+            self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls, reference=self.reference
+        )
 
     def _time(self, about: Row, labelled: Iterable[Labelled], timer: Timer) -> None:
         admitted = self._admit(about, labelled, timer)
@@ -226,10 +233,13 @@ def describe(case: BenchCase, inputs: CaseInputs) -> Row:
 
 
 def columns(timing: Timing, label: Row) -> Row:
-    """A timing as columns: median, quartiles, samples; microseconds."""
+    """A timing as columns: median, quartiles, samples; microseconds. Loop and reference also round by round."""
     row: Row = {}
     for name in ("host", "loop", "latency", "device"):
         row |= spread_columns(f"{name}_us", getattr(timing, name))
+    row |= spread_columns("reference_us", spread(timing.references))
+    for name, rounds in (("loop_us", timing.loops), ("reference_us", timing.references)):
+        row[name + ROUNDS] = [rounded(us) for us in rounds]
     row["device_ops"] = None if timing.device_ops is None else timing.device_ops.median
     if "bytes" in label:
         row["gb_per_s"] = rounded(label["bytes"] / (row["device_us"] or row["loop_us"]) / 1e3)

@@ -1,34 +1,41 @@
-"""Keep the copies, batch them, or do something else? The record's own criteria, evaluated on measurements."""
+"""Keep the copies, batch them, or do something else? The note's own criteria, evaluated on measurements."""
 
 from .break_even import BreakEven, fit, measured_break_even
 from .command import add_arguments, main, measure
 from .criteria import (
+    RULE,
     Alternative,
     Criterion,
-    better_alternative_criterion,
+    Verdict,
+    better_criterion,
     bottleneck_criterion,
     conclude,
-    copy_share_criterion,
-    measured_alternatives,
-    replay_share,
+    keeping,
+    refresh_share,
+    share_criterion,
 )
-from .decision import Decision, decide
+from .decision import Decision, Judgement, decide, judge, measured_alternatives
 
 __all__ = [
+    "RULE",
     "Alternative",
     "BreakEven",
     "Criterion",
     "Decision",
+    "Judgement",
+    "Verdict",
     "add_arguments",
-    "better_alternative_criterion",
+    "better_criterion",
     "bottleneck_criterion",
     "conclude",
-    "copy_share_criterion",
     "decide",
     "fit",
+    "judge",
+    "keeping",
     "main",
     "measure",
     "measured_alternatives",
     "measured_break_even",
-    "replay_share",
+    "refresh_share",
+    "share_criterion",
 ]
