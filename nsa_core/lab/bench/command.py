@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--device", metavar="NAME", help="cpu or cuda; default the GPU if there is one")
     option("--budget", type=float, metavar="SECONDS", help="time for each case; default 2.5 on a GPU, 1 on a CPU")
     option("--record", type=Path, metavar="FILE", help="append every row to FILE as JSON lines, as it is measured")
-    option("--evidence", type=Path, metavar="FOLDER", help="record what a set of evidence holds, as FOLDER/GPU-N.jsonl")
+    option(
+        "--evidence", type=Path, metavar="FOLDER", help="record what a set of evidence holds, as FOLDER/GPU-N.jsonl"
+    )
     option("--seconds", type=float, metavar="SECONDS", help=f"time for all of --evidence; default {_EVIDENCE_S:g}")
     option("--anyway", action="store_true", help="record although the machine is busy; every row will say so")
     option("--compare", type=Path, metavar="FILE", help="print this run's loop times over those recorded in FILE")
@@ -128,9 +130,7 @@ class Pace:
     What an item takes beside its timing (building, checking, compiling, profiling) is learnt from those before it.
     """
 
-    def __init__(
-        self, weights: Sequence[float], seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, weights: Sequence[float], seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._weights, self._clock = list(weights), clock
         self._begin, self._end = clock(), clock() + seconds
         self._timing, self._done = 0.0, 0

@@ -1,4 +1,4 @@
-"""What has to stand beside a number: machine, host, process, versions, commit, date; and whether others are at work."""
+"""What has to stand beside a number: machine, host, process, versions, commit, date; whether others work there."""
 
 import hashlib
 import os

@@ -28,7 +28,9 @@ PLANS = {
     "decode, dense FlashMLA": "flashmla-dense-decode",
     "decode, Azure trace": "trace-azure-decode",
 }
-SAME_PHASE = 1.2  # times; where references differ by more, so did the machine: on an H200's host 8.3..9.4, then 11.8 us
+SAME_PHASE = (
+    1.2  # times; where references differ by more, so did the machine: on an H200's host 8.3..9.4, then 11.8 us
+)
 ROUNDS_NEEDED = 3  # of a ratio
 RUNS_WANTED, PLACES_WANTED = 3, 2  # runs of a machine, on different hosts or days
 SET = "evidence"
@@ -182,8 +184,8 @@ def _quotient(over: Row, under: Row) -> Spread:
     kept = [a / b for a, b, one, other in rounds if max(one, other) <= SAME_PHASE * min(one, other)]
     if len(kept) < min(ROUNDS_NEEDED, len(pairs[0])):
         raise NotMeasured(
-            f"{over['case']}, {over['name']} and {under['name']} were timed in different phases of the machine: the "
-            f"reference took {over['reference_us']:g} us next to one and {under['reference_us']:g} us next to the other"
+            f"{over['case']}, {over['name']} and {under['name']} were timed in different phases of the machine: "
+            f"the reference next to them took {over['reference_us']:g} and {under['reference_us']:g} us"
         )
     return spread(kept)
 
@@ -193,7 +195,7 @@ def _by_round(row: Row, column: str) -> list[float]:
 
 
 def _together(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """One row for all that say the same: measured columns are the median of the runs, quartiles become their range."""
+    """One row for all that say the same: measured columns are the runs' median, quartiles become their range."""
     alike: dict[tuple, list[Row]] = {}
     for rows in runs:
         newest = {tuple(row.get(key) for key in _IDENTITY): row for row in rows}

@@ -158,9 +158,7 @@ class Bench:
             self._emit([about | row])
 
     def _timer(self, weight: float, loop_calls: int | None = None) -> Timer:
-        return Timer(
-            self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls, reference=self.reference
-        )
+        return Timer(self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls, reference=self.reference)
 
     def _time(self, about: Row, labelled: Iterable[Labelled], timer: Timer) -> None:
         admitted = self._admit(about, labelled, timer)

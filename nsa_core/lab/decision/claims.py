@@ -1,14 +1,14 @@
 """The note's claims: what each said, what is measured instead, and the verdict that the measurements give.
 
 Counts, ratios, shares and causes are judged. A time in microseconds depends on the host that asks and is reported;
-where the note speaks of something else than we have, that is said; a judgement gets the number it should be judged by.
+where the note speaks of something else than we have, that is said; a judgement gets the number that it is about.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..bench import parts
-from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured, whole
+from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
 from ..bench.floors import TINY_COPY
 from ..bench.recording import Row
 from ..bench.stats import Spread
@@ -229,7 +229,7 @@ _crash, _lines = _fact("FlashMLA metadata.is_contiguous()"), _fact("source lines
 _CRASH = "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'"
 _cached, _sliced = _transform(parts.REBUILT, parts.CACHED), _transform(parts.SLICED, parts.CACHED)
 _SCENARIO = "32 requests of 4,096 tokens, loop time"
-_FASTER_HOST = "nothing: it is a time of one host, and says how that one compares"
+_ANOTHER_HOST = "nothing; it is one host's time, to compare with"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -258,7 +258,7 @@ CLAIMS: tuple[Claim, ...] = (
         "precompute alone, and each group of operations alone",
         _operations,
         HOST,
-        _FASTER_HOST,
+        _ANOTHER_HOST,
     ),
     Claim(
         "P4",
@@ -316,7 +316,7 @@ CLAIMS: tuple[Claim, ...] = (
         "copies of 1 step, record-4",
         lambda e: _us(e.part("record-4", parts.COPY_ONE, "copy")),
         HOST,
-        _FASTER_HOST,
+        _ANOTHER_HOST,
         "The note's own totals imply 15 us a step.",
     ),
     Claim(
@@ -324,8 +324,10 @@ CLAIMS: tuple[Claim, ...] = (
         "number",
         "A launch costs 2 to 3 us.",
         "a 4-byte `.copy_()` called from Python, and the page table's; the note speaks of a call of the CUDA API",
-        lambda e: f"4-byte copy_ {_us(e.spread('record-4', TINY_COPY, kind='floor'))}, "
-        f"the page table's {_us(e.part('record-4', parts.ONE_COPY, 'copy'))}",
+        lambda e: (
+            f"4-byte copy_ {_us(e.spread('record-4', TINY_COPY, kind='floor'))}, "
+            f"the page table's {_us(e.part('record-4', parts.ONE_COPY, 'copy'))}"
+        ),
         OTHER,
         "timing cudaMemcpyAsync itself; PyTorch's dispatch would stay",
     ),
@@ -431,7 +433,9 @@ CLAIMS: tuple[Claim, ...] = (
         "judgement",
         "CUDA streams would not help.",
         "device time over loop time, all that streams could hide",
-        lambda e: f"streams overlap device time only, which is {percent(_device_share(e))} of the loop time at 4 steps",
+        lambda e: (
+            f"streams overlap device time only, which is {percent(_device_share(e))} of the loop time at 4 steps"
+        ),
         JUDGEMENT,
         "device time that is most of the time",
     ),
@@ -440,8 +444,10 @@ CLAIMS: tuple[Claim, ...] = (
         "judgement",
         "One flattened buffer is not practical.",
         "bytes that go into strided slices",
-        lambda e: f"{1 - _contiguous(e, 'bytes')[0]:.1%} of a step's bytes go into strided slices, "
-        "which one flat copy cannot fill",
+        lambda e: (
+            f"{1 - _contiguous(e, 'bytes')[0]:.1%} of a step's bytes go into strided slices, "
+            "which one flat copy cannot fill"
+        ),
         JUDGEMENT,
         "tables as wide as their longest request",
         gpu=False,
@@ -451,10 +457,10 @@ CLAIMS: tuple[Claim, ...] = (
         "judgement",
         "A kernel of one's own is unlikely to beat cudaMemcpy.",
         "copy over fused and graph, record-4",
-        lambda e: ", ".join(
-            f"{name} is {times(e.faster('record-4', name))} as fast as copy" for name in ("fused", "graph")
-        )
-        + " at 4 steps",
+        lambda e: (
+            ", ".join(f"{name} is {times(e.faster('record-4', name))} as fast as copy" for name in ("fused", "graph"))
+            + " at 4 steps"
+        ),
         JUDGEMENT,
         "a number below 1",
     ),
@@ -473,8 +479,14 @@ CLAIMS: tuple[Claim, ...] = (
         "Look again only if copies pass 50% of the total, production shows a bottleneck, or a "
         "significant insight turns up.",
         f"the first condition: copies of N steps alone above {COPY_SHARE_LIMIT:.0%} of the copy strategy",
-        lambda e: f"copies take {_by_steps(_share)(e)}: "
-        + ("met" if any(e.copy_share(case).median > COPY_SHARE_LIMIT for case in RECORD_CASES.values()) else "not met"),
+        lambda e: (
+            f"copies take {_by_steps(_share)(e)}: "
+            + (
+                "met"
+                if any(e.copy_share(case).median > COPY_SHARE_LIMIT for case in RECORD_CASES.values())
+                else "not met"
+            )
+        ),
         JUDGEMENT,
         "cheaper copies beside the same computing",
     ),

@@ -87,7 +87,9 @@ def _print(decision: Decision) -> None:
     print(f"\n{decision.conditions}")
     if not decision.on_gpu:
         print("A CPU's times: they decide for this CPU, not for a GPU that serves.")
-    print(f"{decision.steps} decode steps of 32 requests of 4,096 tokens: {own.copy.median:.4g} us by copies\n\n{RULE}")
+    print(
+        f"{decision.steps} decode steps of 32 requests of 4,096 tokens: {own.copy.median:.4g} us by copies\n\n{RULE}"
+    )
     print("\n" + text([{"criterion": c.name, "state": c.state, "why": c.reason} for c in own.criteria]))
     print(f"\nin the contract {decision.contract!r}, or the exact one:\n{text(decision.comparison)}")
     print("\n" + text(decision.by_steps))

@@ -10,11 +10,13 @@ BOTTLENECK_SHARE = 0.05  # of a decode step; below it even a free refresh is wit
 SIGNIFICANT = 1.25  # times faster than the copies; the note called 5 to 6% not worth the complexity
 EXACT, LIVE_PREFIX = CONTRACTS = ("exact", "live prefix")
 
-RULE = f"""Look again when one of three holds: the copies take more than {COPY_SHARE_LIMIT:.0%} of the refresh; the refresh
-takes at least {BOTTLENECK_SHARE:.0%} of a decode step; something in the contract needed is {SIGNIFICANT} times faster than the copies.
-Act when the last two hold. The first alone moves nothing: it says where a refresh's time goes, not whether that
-time matters. One that does not hold keeps the copies; else one that is not known leaves it open, and is named.
-The revert of the batched copy stands unless a batched form is {SIGNIFICANT} times faster than the copies."""
+RULE = f"""Look again when one of three holds:
+  the copies take more than {COPY_SHARE_LIMIT:.0%} of the refresh;
+  the refresh takes at least {BOTTLENECK_SHARE:.0%} of a decode step;
+  an alternative in the contract needed is at least {SIGNIFICANT} times faster than the copies, in every run.
+Act when the last two hold. The first alone moves nothing: it says where a refresh's time goes, not whether that time
+matters. If one of the two does not hold, keep the copies; else, if one is not known, the answer is open and names it.
+The revert of the batched copy stands unless a batched form is at least {SIGNIFICANT} times faster, in every run."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +73,26 @@ class Verdict:
 
 def times(factor: Spread) -> str:
     """A factor with its spread, where it has one."""
-    spread = "" if factor.low == factor.high else f" ({factor.low:.3g}..{factor.high:.3g})"
-    return f"{factor.median:.3g}x{spread}"
+    return f"{factor.median:.3g}x{_ends(factor, '.3g')}"
 
 
 def percent(share: Spread) -> str:
     """A share (0..1) with its spread, where it has one."""
-    return f"{share.median:.0%}" + ("" if share.low == share.high else f" ({share.low:.0%}..{share.high:.0%})")
+    return f"{share.median:.0%}{_ends(share, '.0%')}"
+
+
+def _ends(spread: Spread, form: str) -> str:
+    low, high = format(spread.low, form), format(spread.high, form)
+    return "" if low == high else f" ({low}..{high})"
 
 
 def share_criterion(share: Spread | None, reason: str = "not measured") -> Criterion:
     """Do the copies take more than half of the refresh?"""
     name = f"copies above {COPY_SHARE_LIMIT:.0%} of the refresh"
-    return Criterion(name, None, reason) if share is None else Criterion(
-        name, share.median > COPY_SHARE_LIMIT, percent(share)
+    return (
+        Criterion(name, None, reason)
+        if share is None
+        else Criterion(name, share.median > COPY_SHARE_LIMIT, percent(share))
     )
 
 
@@ -92,8 +100,8 @@ def bottleneck_criterion(refresh_us: float, decode_step_us: float | None) -> Cri
     """Does a refresh take enough of a decode step to matter?"""
     name = f"refresh at least {BOTTLENECK_SHARE:.0%} of a decode step"
     if decode_step_us is None:
-        limit = refresh_us / BOTTLENECK_SHARE
-        return Criterion(name, None, f"give the step's length; met up to {limit / 1e3:.3g} ms (--decode-step-us)")
+        limit = refresh_us / BOTTLENECK_SHARE / 1e3
+        return Criterion(name, None, f"the step's length is not given; met up to {limit:.3g} ms")
     share = refresh_share(refresh_us, decode_step_us)
     reason = f"{refresh_us:.4g} us is {share:.1%} of {decode_step_us:g} us"
     return Criterion(name, share >= BOTTLENECK_SHARE, reason)
@@ -132,10 +140,10 @@ def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -
 
 def _act(acts: bool | None, bottleneck: Criterion, better: Criterion, best_first: Sequence[Alternative]) -> str:
     if acts:
-        return f"act: {best_first[0].factor} as fast as the copies, {best_first[0].contract}"
+        return f"act: {best_first[0].factor} as fast as the copies"
     if acts is None:
-        missing = bottleneck if bottleneck.met is None else better
-        best = f"; {best_first[0].factor} as fast as the copies, would do" if better.met else ""
-        return f"open: {missing.reason}{best}"
+        missing = "; ".join(c.reason for c in (bottleneck, better) if c.met is None)
+        would = f"; then act: {best_first[0].factor} as fast as the copies" if better.met else ""
+        return f"open: {missing}{would}"
     why = "the refresh is no bottleneck" if bottleneck.met is False else f"nothing is {SIGNIFICANT}x faster"
     return f"keep the copies; {why}"

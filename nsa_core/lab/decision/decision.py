@@ -1,4 +1,4 @@
-"""All that measurements decide: the criteria, the alternatives beside the copies, the break-even model, the verdict."""
+"""All that measurements decide: criteria, the alternatives beside the copies, the break-even model, the verdict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def decide(
         decode_step_us,
         own,
         [_of_steps(n, judge(evidence, case, decode_step_us, contract)) for n, case in _measured_steps(evidence)],
-        [_differing(name, other) for name, other in judged.items() if _answers(other) != _answers(own)],
+        [_differing(name, other) for name, other in judged.items() if _differs(other, own)],
         model,
         no_model,
         [_model_row(n, model, evidence) for n in STEPS_CASES] if model else [],
@@ -124,10 +124,11 @@ def _share(evidence: Evidence, case: str) -> Criterion:
         return share_criterion(None, str(missing))
 
 
-def _answers(judgement: Judgement) -> tuple:
-    verdict = judgement.verdict
-    best = judgement.alternatives[0].name if verdict.acts is not False and judgement.alternatives else None
-    return verdict.revert_stands, verdict.acts, best
+def _differs(other: Judgement, own: Judgement) -> bool:
+    """Is a question answered otherwise, or is what would be done not to be had there?"""
+    one, two = ((j.verdict.revert_stands, j.verdict.acts) for j in (other, own))
+    best = own.alternatives[0].name if own.verdict.acts is not False and own.alternatives else None
+    return one != two or (best is not None and best not in [a.name for a in other.alternatives if a.significant])
 
 
 def _differing(name: str, judgement: Judgement) -> Row:

@@ -1,25 +1,25 @@
 """When do copies pay? Five costs in, by hand or from a recorded machine; totals, copy share and verdict out."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import ipywidgets as W
 from matplotlib.axes import Axes
 
-from ..bench import Spread, parts
 from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
-from ..bench.stats import clearly_below, ratio
+from ..bench.stats import exactly
 from ..decision import (
     Alternative,
     BreakEven,
     Criterion,
-    better_alternative_criterion,
+    Verdict,
+    better_criterion,
     bottleneck_criterion,
     conclude,
-    copy_share_criterion,
+    keeping,
+    share_criterion,
 )
-from ..decision.criteria import SIGNIFICANT
+from ..decision.criteria import LIVE_PREFIX
 from .chart import COLOURS, GREY, SMALL, Chart, figure, labels, stacked_bars
 from .figures_copies import ORIGINAL, RECORD, RECORD_SEVEN
 from .form import FULL, WRAP, StaticForm
@@ -31,7 +31,6 @@ ONE_LAUNCH = "one launch"
 WAYS = ("eager", "copy", "batched", ONE_LAUNCH)
 OWN = "own numbers"
 MOST_STEPS = 16
-NO_SPREAD = re.compile(r" \((\S+?)\.\.\1\)")  # quartiles of a number that has none
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Answer:
     totals: dict[str, float]
     share: float
     criteria: list[Criterion]
-    verdict: str
+    verdict: Verdict
 
     @property
     def lines(self) -> list[str]:
@@ -75,50 +74,34 @@ class Answer:
         judged = [f"{criterion.name}: {criterion.state}; {criterion.reason}." for criterion in self.criteria]
         return [
             f"{self.steps} steps: {totals}. Copies take {self.share:.0%} of copy; batching them saves {saves:+.0%}.",
-            *(NO_SPREAD.sub("", line) for line in judged),
-            f"Verdict: {self.verdict}.",
+            *judged,
+            f"Verdict: {self.verdict.line}.",
         ]
 
 
 def answer(costs: Costs, steps: int, decode_step_us: float | None = None) -> Answer:
-    """The record's criteria on these costs, by the functions that also judge measurements."""
+    """The rule on these costs, by the functions that also judge measurements."""
     totals, share = costs.totals(steps), costs.model.copy_share(steps)
-    alternatives = _alternatives(totals, steps)
+    alternatives = [
+        Alternative(name, contract, totals[name], exactly(totals["copy"] / totals[name]))
+        for name, contract in (("batched", "exact"), (ONE_LAUNCH, LIVE_PREFIX))
+        if name in totals
+    ]
+    best_first = keeping(alternatives, LIVE_PREFIX)
     bottleneck = bottleneck_criterion(totals["copy"], decode_step_us)
-    if decode_step_us is None:
-        bottleneck = replace(bottleneck, reason="the length of a decode step is not given")
-    shares = copy_share_criterion({steps: _exactly(share)})
-    criteria = [shares, bottleneck, better_alternative_criterion(alternatives)]
-    return Answer(steps, totals, share, criteria, conclude(criteria, alternatives)[0])
-
-
-def _alternatives(totals: dict[str, float], steps: int) -> list[Alternative]:
-    copy = _exactly(totals["copy"])
-    alternatives = []
-    for name, contract in (("batched", "exact"), (ONE_LAUNCH, "live prefix")):
-        if name in totals:
-            own = _exactly(totals[name])
-            faster = {steps: ratio(copy, own)}
-            alternatives.append(Alternative(name, contract, faster, clearly_below(own, copy, SIGNIFICANT)))
-    return sorted(alternatives, key=lambda a: -a.least)
-
-
-def _exactly(value: float) -> Spread:
-    return Spread(value, value, value, 1)
+    criteria = [share_criterion(exactly(share)), bottleneck, better_criterion(best_first)]
+    return Answer(steps, totals, share, criteria, conclude(criteria, best_first))
 
 
 def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
-    """Recorded machines by name, each by its newest run that can answer; then the record's own numbers.
-
-    recorded: runs, the newest first.
-    """
+    """Recorded machines by name, where their runs can answer; then the record's own numbers."""
     machines: dict[str, Costs] = {}
-    for run in recorded:
+    for machine in recorded:
         for name, launch in (("one launch", "fused"), ("in a graph", "graph")):
             try:
-                machines.setdefault(f"{run.machine}, recorded, {name}", measured(run, launch))
+                machines[f"{machine.machine}, recorded, {name}"] = measured(machine, launch)
             except NotMeasured:
-                continue  # a run of other cases
+                continue  # runs of other cases
     return machines | {
         "the record: its table": table(),
         "the record: its micro-case": micro_case(),
@@ -126,11 +109,12 @@ def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
     }
 
 
-def measured(run: Evidence, launch: str) -> Costs:
-    """A recorded machine's costs in the record's case of 4 steps; launch: the strategy that launches once."""
+def measured(evidence: Evidence, launch: str) -> Costs:
+    """Costs that give a recorded machine's totals and share at 4 steps; launch: the strategy that launches once."""
     case = RECORD_CASES[4]
-    copy, batched = (run.part(case, parts.COPY_ONE, name).median for name in ("copy", "batched"))
-    return Costs(run.part(case, parts.PRECOMPUTE).median, copy, batched, run.loop(case, launch).median)
+    copy, batched = (evidence.loop(case, name).median for name in ("copy", "batched"))
+    compute = copy * (1 - evidence.copy_share(case).median)
+    return Costs(compute, (copy - compute) / 4, (batched - compute) / 4, evidence.loop(case, launch).median)
 
 
 def table() -> Costs:

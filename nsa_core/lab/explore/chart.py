@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..bench.evidence import Evidence
 
 WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an output on a screen of 1280
 SMALL = 7.5  # points
+CAPTION_CHARACTERS = 150
 EDGE, GREY = "#777777", "#444444"
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, _, PALE, YELLOW, SKY = color_palette("colorblind").as_hex()
@@ -114,6 +116,11 @@ def stacked_bars(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[fl
 
 
 def finish(fig: Figure, lines: Sequence[str], evidence: Evidence) -> Chart:
-    """A chart whose caption is the conditions of the run."""
-    fig.supxlabel(evidence.conditions, fontsize=7, color=GREY)
+    """A chart whose caption is the conditions of the runs."""
+    caption(fig, evidence.conditions)
     return Chart(fig, [*lines, evidence.conditions])
+
+
+def caption(fig: Figure, conditions: str) -> None:
+    """Conditions under a picture, in as many lines as they need."""
+    fig.supxlabel("\n".join(textwrap.wrap(conditions, CAPTION_CHARACTERS)), fontsize=7, color=GREY)

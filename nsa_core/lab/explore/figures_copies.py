@@ -18,10 +18,10 @@ from ... import MultiStepBackend, copy_plan, precompute
 from ...strategies.batched import describe
 from ..bench import Bench, BenchCase, Candidate, Spread, Timer, build, parts
 from ..bench.device import Host
-from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured, committed, load
-from ..bench.floors import EMPTY_LAUNCH
+from ..bench.evidence import PLANS, RECORD_CASES, STEPS_CASES, Evidence
+from ..bench.floors import COMPILED_LAUNCH, EMPTY_LAUNCH
 from ..bench.recording import Row
-from ..bench.report import spread_of
+from ..bench.report import find, spread_of
 from ..decision import BreakEven, fit
 from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_bars, labels, legend, name_rows, stacked_bars
 from .frame import device
@@ -64,21 +64,13 @@ class Live(W.HTML):
         self.summary = f"Measured when this cell ran; the times are shown, not stored: {', '.join(times)}."
         head = f"<p>On {html.escape(device())}; microseconds per call: median, middle half of the samples</p>"
         lines = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{t.median:.4g}</td><td>{t.q1:.4g}..{t.q3:.4g}</td></tr>"
+            f"<tr><td>{html.escape(name)}</td><td>{t.median:.4g}</td><td>{t.low:.4g}..{t.high:.4g}</td></tr>"
             for name, t in times.items()
         )
         super().__init__(f'<div role="status">{head}<table>{lines}</table></div>')
 
     def _repr_mimebundle_(self, **kwargs):
         return super()._repr_mimebundle_(**kwargs) | {"text/plain": self.summary}
-
-
-def recorded() -> Evidence:
-    """The newest run of the committed recording that measured a GPU with every number of decode steps."""
-    for run in load([committed()]):
-        if run.on_gpu and all(run.has(case, "copy") for case in STEPS_CASES.values()):
-            return run
-    raise NotMeasured(f"no run in {committed().name} has copy in all of {', '.join(STEPS_CASES.values())}")
 
 
 def replays_here(case: BenchCase, names: Sequence[str], budget_s: float = 0.4) -> dict[str, Spread]:
@@ -185,7 +177,7 @@ def gain_chart(evidence: Evidence) -> Chart:
 
 def _points(ax: Axes, spreads: Mapping[int, Spread], colour: str, mark: str, label: str) -> None:
     medians = [s.median for s in spreads.values()]
-    below, above = [s.median - s.q1 for s in spreads.values()], [s.q3 - s.median for s in spreads.values()]
+    below, above = [s.median - s.low for s in spreads.values()], [s.high - s.median for s in spreads.values()]
     ax.errorbar(list(spreads), medians, [below, above], fmt=mark, ms=4, color=colour, elinewidth=1, label=label)
 
 
@@ -279,7 +271,8 @@ def record_table(evidence: Evidence) -> list[Row]:
         for source, totals in {"record": RECORD[n], ITS_CODE: ORIGINAL[n], "this project": own}.items():
             before, after = totals["before"], totals["after"]
             line = {"steps": n, "source": source, "before": before, "after": after}
-            lines.append(line | {"gain": before / after, "saved": before - after})
+            gain = evidence.speed_up(case).median if totals is own else before / after
+            lines.append(line | {"gain": gain, "saved": before - after})
     return lines
 
 
@@ -384,7 +377,12 @@ def seven(evidence: Evidence) -> list[Row]:
     return [
         {"form": row["strategy"], "record us": RECORD_SEVEN.get(row["strategy"])}
         | _times(row)
-        | {"copy_ / this": rows[0]["loop_us"] / row["loop_us"]}
+        | {
+            "copy_ / this": evidence.ratio(
+                "seven-copies",
+                *({"kind": "part", "name": parts.SEVEN_COPIES, "strategy": of} for of in ("copy", row["strategy"])),
+            ).median
+        }
         for row in rows
     ]
 
@@ -395,29 +393,11 @@ def seven_chart(evidence: Evidence) -> Chart:
     return _times_chart(evidence, 3.2, title, rows, KINDS, "form", "microseconds per call")
 
 
-REAL_PLANS = {
-    "decode, 4 steps": "record-4",
-    "decode, 8 steps": "record-8",
-    "decode, 16 steps": "decode-steps-16",
-    "verify, 4 steps": "target_verify-steps-4",
-    "verify, 8 steps": "target_verify-steps-8",
-    "extend, 4 steps": "draft_extend-steps-4",
-    "extend, 8 steps": "draft_extend-steps-8",
-    "decode, bs 256": "decode-bs-256",
-    "decode, 128 k tokens": "decode-context-128k",
-    "decode, full width": "decode-full-width",
-    "decode, page size 1": "page-1-decode",
-    "decode, dense FlashMLA": "flashmla-dense-decode",
-    "decode, Azure trace": "trace-azure-decode",
-}
-
-
 def forms(evidence: Evidence) -> list[Row]:
     """How many times faster than `copy` each form's whole replay is, by plan."""
     lines = []
-    for label, case in REAL_PLANS.items():
-        copy = evidence.loop(case, "copy").median
-        faster = {name: copy / evidence.loop(case, name).median for name in (*FORMS, "foreach")}
+    for label, case in PLANS.items():
+        faster = {name: evidence.faster(case, name).median for name in (*FORMS, "foreach")}
         lines.append({"plan": label} | faster)
     return lines
 
@@ -437,6 +417,11 @@ def forms_chart(evidence: Evidence) -> Chart:
     return finish(fig, [_values(row, names, "plan") for row in rows], evidence)
 
 
+def cheapest_launch(evidence: Evidence) -> str:
+    """The cheapest Triton launch that was timed; older recordings have the ordinary one only."""
+    return next(name for name in (COMPILED_LAUNCH, EMPTY_LAUNCH) if find(evidence.rows, kind="floor", name=name))
+
+
 def room(evidence: Evidence, steps: int = 4) -> list[Row]:
     """What replacing copies by a launch could save at best, and what it did; microseconds a replay, copies only.
 
@@ -444,7 +429,7 @@ def room(evidence: Evidence, steps: int = 4) -> list[Row]:
     """
     case = RECORD_CASES[steps]
     plan, one = evidence.row(case, parts.COPY_ONE, kind="plan"), evidence.part(case, parts.ONE_COPY, "copy").median
-    launch = evidence.spread(case, EMPTY_LAUNCH, kind="floor").median
+    launch = evidence.spread(case, cheapest_launch(evidence), kind="floor").median
     spent = evidence.part(case, parts.COPY_ALL, "copy").median
     forms_replaced = {
         "batched": (plan["contiguous_copies"] * steps, steps),
