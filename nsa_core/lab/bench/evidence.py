@@ -6,6 +6,7 @@ the median of the runs and their range, a ratio or a share is formed inside each
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Evidence:
         said = [
             self.machine,
             f"{len(rows)} run{'s' * (len(rows) > 1)}",
-            each(lambda row: f"CPU {row.get('cpu') or 'not named'}"),
+            each(lambda row: row.get("cpu") or "CPU not named"),
             *([each(lambda row: f"driver {row['driver']}")] if self.on_gpu else []),
             each(lambda row: f"torch {row['torch']}"),
             each(lambda row: f"triton {row['triton']}"),
@@ -104,8 +105,15 @@ class Evidence:
             for slow, rows in slowest
         ]
 
+    @cached_property
+    def _of_case(self) -> dict[str, list[Row]]:
+        cases: dict[str, list[Row]] = {}
+        for row in self.rows:
+            cases.setdefault(row["case"], []).append(row)
+        return cases
+
     def row(self, case: str, name: str, **columns: object) -> Row:
-        row = find(self.rows, case=case, name=name, **columns)
+        row = find(self._of_case.get(case, ()), name=name, **columns)
         if row is None or row["kind"] in ("error", "refused"):
             reason = f": {row['reason']}" if row else ""
             raise NotMeasured(f"{case}, {' '.join([name, *map(str, columns.values())])} was not measured{reason}")
@@ -113,7 +121,7 @@ class Evidence:
 
     def has(self, case: str, strategy: str) -> bool:
         """Was a strategy's whole replay timed in a case?"""
-        return find(self.rows, case=case, kind="strategy", name=strategy) is not None
+        return find(self._of_case.get(case, ()), kind="strategy", name=strategy) is not None
 
     def spread(self, case: str, name: str, column: str = "loop_us", **columns: object) -> Spread:
         value = spread_of(self.row(case, name, **columns), column)

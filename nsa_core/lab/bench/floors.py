@@ -11,7 +11,7 @@ from .timer import Candidate
 
 TINY_COPY, ONE_NODE_GRAPH = "4-byte copy_", "one-node CUDA graph"
 COMPILED_LAUNCH, EMPTY_LAUNCH = "empty Triton launch, compiled", "empty Triton launch"  # past its look-up; ordinary
-MIB = (1, 8, 32, 256, 1024)  # moved: caches hold the first three, and the first two are as large as most replays
+MIB = (1, 4, 16, 64, 256, 1024)  # caches hold the first three, and are faster than memory
 SMALL_MIB = (32,)  # on a CPU: enough to pass its caches, quick enough for a laptop
 
 # What a strategy asks of the host, as its report counts it, by the cheapest call that can do it.
@@ -47,17 +47,18 @@ def bandwidths(device: torch.device) -> Iterator[tuple[Candidate, int]]:
         yield Candidate(f"fill of {mib} MiB", dst.zero_, None), dst.nbytes
 
 
-def bound(row: Row, floors_us: dict[str, float], bytes_per_us: float | None) -> float | None:
+def bound(row: Row, floors_us: dict[str, float], bytes_per_us: Callable[[float], float | None]) -> float | None:
     """Microseconds below which a strategy's replay cannot be: its calls at the price of the cheapest that can do
     them, or its bytes at the best rate of any copy or fill. None where neither is known.
 
-    floors_us: loop times of `launches` by name, timed in turns with the replay.
+    floors_us: loop times of `launches` by name, timed in turns with the replay. bytes_per_us: by the bytes moved.
     """
     asked = row.get("paths") or {}
     calls = [count * floors_us[_CALLS[call]] for call, count in asked.items() if _CALLS.get(call) in floors_us]
     moved = row.get(_MOVES.get(row["name"], "bytes_copy"))
     bounds = [sum(calls)] if calls else []
-    bounds += [moved / bytes_per_us] if moved and bytes_per_us else []
+    rate = bytes_per_us(moved) if moved else None
+    bounds += [moved / rate] if rate else []
     return max(bounds, default=None)
 
 

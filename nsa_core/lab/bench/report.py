@@ -1,5 +1,6 @@
 """Rows as tables: beside what bounds them, and against a recording."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -39,9 +40,12 @@ def spread_of(row: Row, column: str) -> Spread | None:
     return Spread(row[column], row[f"{column}_q1"], row[f"{column}_q3"], row[f"{column}_n"])
 
 
-def bandwidth(rows: Iterable[Row]) -> float | None:
-    """Bytes per microsecond of the quickest copy or fill measured."""
-    return max((row["gb_per_s"] * 1e3 for row in rows if row.get("kind") == "bandwidth"), default=None)
+def bandwidth(rows: Iterable[Row], moved: float = math.inf) -> float | None:
+    """Bytes per microsecond of the quickest copy or fill measured; None where all were of more than `moved` bytes,
+    for a cache may be faster than all of them."""
+    measured = [row for row in rows if row.get("kind") == "bandwidth"]
+    known = any(row["bytes"] <= moved for row in measured)
+    return max(row["gb_per_s"] * 1e3 for row in measured) if known else None
 
 
 def launch_floors(rows: Iterable[Row], case: str) -> dict[str, float]:
@@ -51,7 +55,8 @@ def launch_floors(rows: Iterable[Row], case: str) -> dict[str, float]:
 
 def bound_of(row: Row, rows: Sequence[Row]) -> float | None:
     """Microseconds below which a strategy's row cannot be, by the floors of its own run and case."""
-    return bound(row, launch_floors(rows, row["case"]), bandwidth(rows)) if row["kind"] == "strategy" else None
+    floors_us = launch_floors(rows, row["case"])
+    return bound(row, floors_us, lambda moved: bandwidth(rows, moved)) if row["kind"] == "strategy" else None
 
 
 def beside_floors(rows: Sequence[Row]) -> list[Row]:
