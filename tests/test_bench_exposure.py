@@ -12,7 +12,7 @@ from device import DEVICE
 
 import nsa_core as nsa
 from nsa_core.__main__ import main
-from nsa_core.lab.bench import Bench, Recording, cases, command, compare, exposure, grid, read, report, run, select
+from nsa_core.lab.bench import Bench, Recording, cases, command, exposure, grid, read, report, run, select
 from nsa_core.lab.bench.bytes_moved import bytes_moved, bytes_written
 from nsa_core.lab.bench.cases import BenchCase, build
 from nsa_core.lab.bench.device import Cuda, Host
@@ -218,12 +218,6 @@ def test_the_command_prints_a_recordings_table(tmp_path, capsys):
     header, line = printed.splitlines()[-2:]
     assert header.split()[:6] == ["case", "strategy", "tables", *PLACES]
     assert line.split("  ")[:2] == ["exposed-tiny", "fused"] and "6.5 [6..7] 2.6%" in line
-
-
-def test_a_comparison_takes_exposed_times_and_leaves_the_noise_out():
-    (line,) = compare(rows_made_up(), rows_made_up(exposed_us=13.0))
-    assert (line["what"], line["now_us"], line["recorded_us"]) == ("fused, inside", 6.5, 13.0)
-    assert (line["now/recorded"], line["quartiles"]) == (0.5, "apart")
 
 
 # the decode step, on a CPU that stands in for the GPU
@@ -447,8 +441,6 @@ def test_the_command_measures_records_and_prints_them(monkeypatch, stand_in, tmp
     assert lines[-1] == "8 rows timed, 0 failed"
     assert [line.split()[1] for line in lines[-4:-1]] == list(STRATEGIES)
     assert len(read(path)) == 8
-    assert main([*arguments, "--strategy", "fused", "--compare", str(path)]) == 0
-    assert capsys.readouterr().out.count("touch") == len(PLACES)
 
 
 @pytest.mark.cuda

@@ -43,7 +43,6 @@ HOSTILE = {
         "--budget 0": "--budget must be a finite number above 0, got 0",
         "--budget soon": "argument --budget: invalid float value: 'soon'",
         "--page-size 0": "unrecognized arguments: --page-size 0",
-        "--compare missing": "No such file or directory: 'missing'",
         "--report missing": "No such file or directory: 'missing'",
         "--report .": ". has no recordings; record one: ",
         "--evidence missing --seconds 0": "--seconds must be a finite number above 0, got 0",

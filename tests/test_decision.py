@@ -9,6 +9,7 @@ from nsa_core.__main__ import main
 from nsa_core.lab import decision
 from nsa_core.lab.bench.evidence import Evidence, NotMeasured
 from nsa_core.lab.bench.stats import Spread, exactly
+from nsa_core.lab.decision import criteria
 
 EXACT = decision.BreakEven(compute_us=150, per_copy_us=10, copies=6)
 
@@ -17,7 +18,7 @@ def alternative(name, factor, contract="exact"):
     return decision.Alternative(name, contract, 10.0, factor if isinstance(factor, Spread) else exactly(factor))
 
 
-def criteria(copies, bottleneck, better):
+def three(copies, bottleneck, better):
     return [
         decision.Criterion(name, met, f"why {name}")
         for name, met in zip("abc", (copies, bottleneck, better), strict=True)
@@ -26,33 +27,33 @@ def criteria(copies, bottleneck, better):
 
 @pytest.mark.parametrize("value, met", [(0.10, False), (0.5, False), (0.51, True)])
 def test_the_copy_share_criterion_is_met_above_a_half(value, met):
-    assert decision.share_criterion(exactly(value)).met is met
+    assert criteria.share_criterion(exactly(value)).met is met
 
 
 def test_without_a_measured_share_the_criterion_is_not_known():
-    assert decision.share_criterion(None, "another phase") == decision.Criterion(
+    assert criteria.share_criterion(None, "another phase") == decision.Criterion(
         "copies above 50% of the refresh", None, "another phase"
     )
 
 
 @pytest.mark.parametrize("step_us, met", [(None, None), (10_000, True), (10_001, False), (500, True)])
 def test_a_bottleneck_is_five_percent_of_the_decode_step_the_user_gives(step_us, met):
-    assert decision.bottleneck_criterion(500, step_us).met is met
+    assert criteria.bottleneck_criterion(500, step_us).met is met
 
 
 def test_a_step_that_is_not_given_is_asked_for_with_the_length_that_decides():
-    assert decision.bottleneck_criterion(500, None).reason == "the step's length is not given; met up to 10 ms"
+    assert criteria.bottleneck_criterion(500, None).reason == "the step's length is not given; met up to 10 ms"
 
 
 @pytest.mark.parametrize("step_us", [100, 499, 500])
 def test_no_refresh_is_more_than_all_of_a_step(step_us):
-    assert decision.refresh_share(500, step_us) == 1
-    assert "100.0%" in decision.bottleneck_criterion(500, step_us).reason
+    assert criteria.refresh_share(500, step_us) == 1
+    assert "100.0%" in criteria.bottleneck_criterion(500, step_us).reason
 
 
 def test_a_decode_step_of_no_length_is_refused():
     with pytest.raises(ValueError, match="decode_step_us must be a finite number above 0, got 0"):
-        decision.refresh_share(500, 0)
+        criteria.refresh_share(500, 0)
 
 
 def test_the_model_is_exact_at_the_costs_it_is_made_of():
@@ -105,37 +106,37 @@ GRAPH = alternative("graph", 100, "live prefix")
     ],
 )
 def test_the_rule_acts_when_it_matters_and_something_is_better_whatever_the_share(share, bottleneck, better, acts):
-    verdict = decision.conclude(criteria(share, bottleneck, better), [GRAPH])
+    verdict = decision.conclude(three(share, bottleneck, better), [GRAPH])
     assert verdict.acts is acts
     assert verdict.act.startswith({True: "act: graph, 100x", False: "keep the copies", None: "open: why "}[acts])
     assert verdict.look is (True in (share, bottleneck, better))
 
 
 def test_what_is_missing_is_named_and_what_would_follow():
-    assert decision.conclude(criteria(True, None, True), [GRAPH]).act == (
+    assert decision.conclude(three(True, None, True), [GRAPH]).act == (
         "open: why b; then act: graph, 100x as fast as the copies"
     )
-    assert decision.conclude(criteria(True, None, None), []).act == "open: why b; why c"
+    assert decision.conclude(three(True, None, None), []).act == "open: why b; why c"
 
 
 @pytest.mark.parametrize(
     "factor, stands", [(1.05, True), (1.25, False), (Spread(2, 1.2, 3, 3), True), (Spread(2, 1.3, 3, 3), False)]
 )
 def test_the_revert_stands_unless_a_batched_form_is_significant_in_every_run(factor, stands):
-    verdict = decision.conclude(criteria(True, False, True), [GRAPH, alternative("batched-steps", factor)])
+    verdict = decision.conclude(three(True, False, True), [GRAPH, alternative("batched-steps", factor)])
     assert verdict.revert_stands is stands
     assert verdict.revert.startswith("the best batched form is batched-steps, ")
     assert ("does not stand" in verdict.line) is not stands
 
 
 def test_a_better_way_to_copy_is_no_batched_form():
-    assert decision.conclude(criteria(True, True, True), [alternative("foreach", 2)]).revert_stands
+    assert decision.conclude(three(True, True, True), [alternative("foreach", 2)]).revert_stands
 
 
 def test_the_contract_that_is_needed_rules_alternatives_out():
     both = [alternative("shared", 2), GRAPH]
-    assert [a.name for a in decision.keeping(both, "live prefix")] == ["graph", "shared"]
-    assert [a.name for a in decision.keeping(both, "exact")] == ["shared"]
+    assert [a.name for a in criteria.keeping(both, "live prefix")] == ["graph", "shared"]
+    assert [a.name for a in criteria.keeping(both, "exact")] == ["shared"]
 
 
 def run(numbers, *more):
@@ -221,7 +222,7 @@ def test_the_command_prints_one_verdict_line_the_rule_and_where_it_comes_from(tm
         "Verdict: the revert stands; act: graph, 100x (98.2..102) as fast as the copies"
     ]
     assert "made-up.jsonl" in printed and "A GPU, 1 run, CPU not named, driver 1, torch 2" in printed
-    assert "471 us is 25.0% of 1884 us" in printed and decision.RULE in printed
+    assert "471 us is 25.0% of 1884 us" in printed and criteria.RULE in printed
 
 
 def test_the_command_takes_steps_a_step_and_a_contract(tmp_path, capsys):

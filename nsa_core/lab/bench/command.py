@@ -18,7 +18,7 @@ from . import exposure, report
 from .cases import EVIDENCE, QUICK, BenchCase, exposed, grid, select
 from .conditions import busy
 from .evidence import Evidence, committed_set, load
-from .recording import Recording, Row, read
+from .recording import Recording, Row
 from .run import SECTIONS, Bench, not_timed
 from .stats import require_positive
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = """examples:
   python -m nsa_core bench --quick --record mine.jsonl
-  python -m nsa_core bench --case 'record-*,floors' --strategy copy,fused --compare mine.jsonl
+  python -m nsa_core bench --case 'record-*,floors' --strategy copy,fused
   python -m nsa_core bench --case 'exposed-*' --record mine.jsonl  # beside a decode step; 80 s of an H100
   python -m nsa_core bench --evidence notebooks/results/evidence  # a run for the committed set; three minutes
   python -m nsa_core bench --report mine.jsonl"""
@@ -56,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     option("--seconds", type=float, metavar="SECONDS", help=f"time for all of --evidence; default {_EVIDENCE_S:g}")
     option("--anyway", action="store_true", help="record although the machine is busy; every row will say so")
-    option("--compare", type=Path, metavar="FILE", help="print this run's loop times over those recorded in FILE")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -71,11 +70,8 @@ def main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(device)
     sections, cases = _chosen(args)
-    recorded = read(args.compare) if args.compare else []
     rows, failures = _measure(args, device, sections, cases)
     _show(rows, {row.get("case") for row in rows} if args.case else _SHOWN_AT_END)
-    if recorded:
-        print(f"\nagainst {args.compare}:\n{report.text(report.compare(rows, recorded))}")
     return _conclude(rows, failures)
 
 

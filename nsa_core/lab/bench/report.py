@@ -1,4 +1,4 @@
-"""Rows as tables: beside what bounds them, and against a recording."""
+"""Rows as tables, beside what bounds them."""
 
 import math
 import statistics
@@ -96,37 +96,6 @@ def exposures(rows: Iterable[Row]) -> list[Row]:
 def _exposed(row: Row) -> str:
     us, low, high, percent = (row[f"exposed_{end}"] for end in ("us", "us_min", "us_max", "percent"))
     return f"{us:.3g} [{low:.3g}..{high:.3g}] {percent:.2g}%"
-
-
-def compare(rows: Sequence[Row], recorded: Sequence[Row]) -> list[Row]:
-    """This run's loop or exposed times over a recording's, where both have the row; "apart" when the quartiles do not
-    touch."""
-    lines, before = [], latest(_comparable(recorded))
-    for row in _comparable(rows):
-        old, column = find(before, **{key: row.get(key) for key in _IDENTITY[1:]}), _compared(row)
-        if old is not None:
-            overlap = spread_of(row, column).overlaps(old[f"{column}_q1"], old[f"{column}_q3"])
-            lines.append(
-                {
-                    "case": row["case"],
-                    "what": row["name"],
-                    "strategy": row.get("strategy"),
-                    "now_us": row[column],
-                    "recorded_us": old[column],
-                    "now/recorded": _quotient(row[column], old[column]),
-                    "quartiles": "touch" if overlap else "apart",
-                    "recorded on": old["machine"],
-                }
-            )
-    return lines
-
-
-def _comparable(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if row.get(_compared(row)) is not None and row.get("name") != NOISE]
-
-
-def _compared(row: Row) -> str:
-    return "exposed_us" if row.get("kind") == "exposed" else "loop_us"
 
 
 def _quotient(over: float | None, under: float | None) -> float | None:

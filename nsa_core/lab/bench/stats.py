@@ -24,10 +24,6 @@ class Spread:
     def at_most(self, limit: float) -> "Spread":
         return Spread(min(self.median, limit), min(self.low, limit), min(self.high, limit), self.count)
 
-    def overlaps(self, low: float, high: float) -> bool:
-        """Do the spread and the interval low..high share a value?"""
-        return self.low <= high and low <= self.high
-
 
 def spread(samples: Sequence[float]) -> Spread:
     """Median and quartiles, interpolated between sorted samples. A single sample does not spread."""

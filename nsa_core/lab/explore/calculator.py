@@ -8,18 +8,8 @@ from matplotlib.axes import Axes
 
 from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
 from ..bench.stats import exactly
-from ..decision import (
-    Alternative,
-    BreakEven,
-    Criterion,
-    Verdict,
-    better_criterion,
-    bottleneck_criterion,
-    conclude,
-    keeping,
-    share_criterion,
-)
-from ..decision.criteria import LIVE_PREFIX
+from ..decision import Alternative, BreakEven, Criterion, Verdict, conclude
+from ..decision.criteria import LIVE_PREFIX, better_criterion, bottleneck_criterion, keeping, share_criterion
 from .chart import COLOURS, GREY, SMALL, Chart, figure, labels, stacked_bars
 from .figures_copies import ORIGINAL, RECORD, RECORD_SEVEN
 from .form import FULL, WRAP, StaticForm
