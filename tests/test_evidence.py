@@ -15,6 +15,7 @@ from bench_rows import AS_ON_AN_H200, CONDITIONS, recording
 
 from nsa_core.__main__ import main
 from nsa_core.lab.bench import evidence as sets
+from nsa_core.lab.bench import timer
 from nsa_core.lab.bench.evidence import (
     PLANS,
     RECORD_CASES,
@@ -283,9 +284,9 @@ class Phases:
         return work
 
     def rows(self, **candidates):
-        timer = Timer(self, clock=self.clock, reference=self.call(20), budget_s=0.05)
+        turns = Timer(self, clock=self.clock, reference=self.call(20), budget_s=0.05)
         admitted = [Admitted(Candidate(name, self.call(us), None), us * 1e3) for name, us in candidates.items()]
-        timings = timer.measure(admitted)
+        timings = turns.measure(admitted)
         label = CONDITIONS | {"case": CASE, "kind": "strategy"}
         return [label | {"name": name} | columns(timings[name], {}) for name in candidates]
 
@@ -313,22 +314,24 @@ BURN = "import os; os.sched_setaffinity(0, {%d}); print(flush=True)\nwhile True:
 
 @pytest.mark.soak
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to pin processes to a CPU")
-def test_a_process_that_burns_the_same_cpu_is_seen_by_the_references():
+def test_a_process_that_burns_the_same_cpu_is_seen_by_the_references(monkeypatch):
+    """A scheduler lets each run for milliseconds: a block of the reference has to be as long, or most miss it."""
     from nsa_core.lab.bench.device import Host
     from nsa_core.lab.bench.floors import reference
 
+    monkeypatch.setattr(timer, "REFERENCE_NS", 8_000_000)
     allowed = os.sched_getaffinity(0)
     cpu, burning = min(allowed), []
-    timer = Timer(Host(), budget_s=2, rounds=30, reference=reference(torch.device("cpu")))
+    turns = Timer(Host(), budget_s=2, rounds=30, reference=reference(torch.device("cpu")))
     try:
         os.sched_setaffinity(0, {cpu})
         work = Admitted(Candidate("copy", lambda: torch.arange(20_000).sum(), None), 2e4)
-        quiet = timer.measure([work])["copy"]
+        quiet = turns.measure([work])["copy"]
         for _ in range(6):
             process = subprocess.Popen([sys.executable, "-c", BURN % cpu], stdout=subprocess.PIPE)
             burning.append(process)
             process.stdout.readline()
-        loud = timer.measure([work])["copy"]
+        loud = turns.measure([work])["copy"]
     finally:
         for process in burning:
             process.kill()
