@@ -1,4 +1,4 @@
-"""Are questions neutral until answered, their keys computed, and their answers folded away on a page without a kernel?"""
+"""Are questions neutral until answered, their keys computed, and their answers folded away without a kernel?"""
 
 import pytest
 
