@@ -1,13 +1,16 @@
 """Which cells does a replay write, and which of them will be read? Observed, not derived from the rules."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from enum import IntEnum
 
 import torch
 
-from ... import MultiStepBackend, NSAMetadata, ReplayBatch
+from ... import MultiStepBackend, NSAMetadata, ReplayBatch, strategies
 from ...audit.oracle import Row, rows_in_use
 from .setup import Batch, Setup, interleaved_table
+from .traffic import Cost, Traffic
 
 # A replay into cells that all hold one of these shows what it wrote, and two of them leave no doubt: a written value
 # can be equal to one of them, not to both.
@@ -48,6 +51,7 @@ class Observation:
             twin.capture(setup.bs, setup.mode)
         self.batches: list[Batch] = []
         self.rows: list[list[list[Row]]] = []  # by replay and step: the rows in use
+        self.cost: Cost | None = None  # of the last replay
         self.ages = [{name: reached.to(torch.int32) - 1 for name, reached in step.items()} for step in self._reach()]
 
     def replay(self, batch: Batch) -> None:
@@ -89,7 +93,8 @@ class Observation:
 
     def _written_by(self, batch: ReplayBatch) -> list[dict[str, torch.Tensor]]:
         """Replay into both twins: the cells that do not keep their poison, by step and field."""
-        kept = [self._kept(poison, twin, batch) for poison, twin in zip(POISONS, self._twins, strict=True)]
+        with _one_thread():
+            kept = [self._kept(poison, twin, batch) for poison, twin in zip(POISONS, self._twins, strict=True)]
         return [{name: ~(one[name] & two[name]) for name in one} for one, two in zip(*kept, strict=True)]
 
     def _kept(self, poison: int, twin: MultiStepBackend, batch: ReplayBatch) -> list[dict[str, torch.Tensor]]:
@@ -98,8 +103,13 @@ class Observation:
         for tensors in sets:
             for tensor in tensors.values():
                 tensor.fill_(poison)
-        twin.replay(batch, self.setup.mode)
-        return [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
+        with Traffic() as traffic:
+            report = twin.replay(batch, self.setup.mode)
+        kept = [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
+        self.cost = traffic.cost
+        if strategies()[self.setup.strategy].needs_triton:  # what a kernel reads, nobody sees
+            self.cost = Cost(report.paths["launch"], report.paths.get("copy_", 0), None, None)
+        return kept
 
     def _reach(self) -> list[dict[str, torch.Tensor]]:
         """The cells that some batch can write: those of the longest batches, ragged ones among them."""
@@ -114,6 +124,17 @@ class Observation:
             {name: torch.stack([r[step][name] for r in reached]).any(0) for name in reached[0][step]}
             for step in range(self.setup.steps)
         ]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tensors this small are quicker without a second thread, above all where something else has the other core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def live_cells(setup: Setup, captured: NSAMetadata, rows: int) -> dict[str, torch.Tensor]:
