@@ -7,8 +7,9 @@ from enum import IntEnum
 
 import torch
 
-from ... import MultiStepBackend, NSAMetadata, ReplayBatch, strategies
+from ... import MultiStepBackend, NSAMetadata, ReplayBatch
 from ...audit.oracle import Row, rows_in_use
+from ...strategies import REGISTRY
 from .setup import Batch, Setup, interleaved_table
 from .traffic import Cost, Traffic
 
@@ -53,6 +54,10 @@ class Observation:
         self.rows: list[list[list[Row]]] = []  # by replay and step: the rows in use
         self.cost: Cost | None = None  # of the last replay
         self.ages = [{name: reached.to(torch.int32) - 1 for name, reached in step.items()} for step in self._reach()]
+        # by step and field: whether the cell held a live value when it was written last
+        self.was_live = [
+            {name: torch.zeros_like(age, dtype=torch.bool) for name, age in s.items()} for s in self.ages
+        ]
 
     def replay(self, batch: Batch) -> None:
         """Refresh the observed sets once and note who wrote what."""
@@ -66,9 +71,11 @@ class Observation:
         self.batches.append(batch)
         self.rows.append([rows_in_use(self.config, padded, self.setup.mode, i) for i in range(self.setup.steps)])
         self.written = self._written_by(padded)
-        for ages, written in zip(self.ages, self.written, strict=True):
+        for step, written in enumerate(self.written):
+            live = live_cells(self.setup, self.sets[step], len(self.rows[-1][step]))
             for name, mask in written.items():
-                ages[name][mask] = len(self.batches)
+                self.ages[step][name][mask] = len(self.batches)
+                self.was_live[step][name][mask] = live[name][mask]
 
     def states(self, step: int) -> dict[str, torch.Tensor]:
         """int8 `CellState` of every cell of a step's set, by field."""
@@ -93,8 +100,7 @@ class Observation:
 
     def _written_by(self, batch: ReplayBatch) -> list[dict[str, torch.Tensor]]:
         """Replay into both twins: the cells that do not keep their poison, by step and field."""
-        with _one_thread():
-            kept = [self._kept(poison, twin, batch) for poison, twin in zip(POISONS, self._twins, strict=True)]
+        kept = [self._kept(poison, twin, batch) for poison, twin in zip(POISONS, self._twins, strict=True)]
         return [{name: ~(one[name] & two[name]) for name in one} for one, two in zip(*kept, strict=True)]
 
     def _kept(self, poison: int, twin: MultiStepBackend, batch: ReplayBatch) -> list[dict[str, torch.Tensor]]:
@@ -107,7 +113,7 @@ class Observation:
             report = twin.replay(batch, self.setup.mode)
         kept = [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
         self.cost = traffic.cost
-        if strategies()[self.setup.strategy].needs_triton:  # what a kernel reads, nobody sees
+        if REGISTRY[self.setup.strategy].needs_triton:  # what a kernel reads, nobody sees
             self.cost = Cost(report.paths["launch"], report.paths.get("copy_", 0), None, None)
         return kept
 
@@ -127,7 +133,7 @@ class Observation:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Tensors this small are quicker without a second thread, above all where something else has the other core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

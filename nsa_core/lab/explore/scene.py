@@ -4,15 +4,18 @@ A scene is made of dicts, lists, strings and numbers, so it travels as JSON: to 
 page, to the picture that viewers without JavaScript see. `front/README.md` documents it field by field.
 """
 
-import numpy as np
+import torch
 
-from ... import strategies
 from ...config import TABLES
+from ...metadata import CONSTANTS
+from ...strategies import REGISTRY
 from .observe import NEVER, PER_REQUEST, CellState, Observation
 from .setup import Batch
 
 STATES = ("read", "unread", "stale", "never", "constant", "fault", "foreign")  # CellState's, and one more
-FOREIGN = len(STATES) - 1  # stale, and left by another request than the row's own
+FOREIGN = len(STATES) - 1  # stale, and it names a token of another request than the row's own: once, or now again
+ORDER = (*TABLES, "cache_seqlens_int32", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "cu_seqlens_k")
+ORDER += ("nsa_cu_seqlens_k", *CONSTANTS)  # fields, as they are shown
 NOBODY, PADDING = -1, 0  # owners; from 1 on they are places in `people`
 
 
@@ -24,15 +27,15 @@ def everybody(batches: list[Batch]) -> list[str]:
 def scene(observation: Observation, step: int, people: list[str], note: str = "") -> dict:
     """The last replay of an observation, draft step `step`. people: as `everybody` gives them."""
     setup, batch, rows = observation.setup, observation.batches[-1], observation.rows[-1][step]
-    fields = _fields(observation, step, people)
-    info, cost = strategies(setup.device)[setup.strategy], observation.cost
+    pages = _pages(observation, people)
+    fields = _fields(observation, step, people, pages)
     return {
         "note": note,
         "replay": len(observation.batches),
         "mode": setup.mode.value,
         "fixed_width": setup.fixed_width,
         "strategy": setup.strategy,
-        "contract": info.contract,
+        "contract": REGISTRY[setup.strategy].contract,
         "page_size": setup.page_size,
         "topk": setup.topk,
         "draft_tokens": setup.draft_tokens,
@@ -46,35 +49,43 @@ def scene(observation: Observation, step: int, people: list[str], note: str = ""
                 batch.people, batch.lengths, batch.accepts or (None,) * len(batch.lengths), batch.rows, strict=True
             )
         ],
-        "rows": [[_person(batch, row.request, people), row.length] for row in rows],
-        "pages": _pages(observation, people),
+        "rows": [
+            [people.index(batch.people[r.request]) if r.request < len(batch.people) else PADDING, r.length]
+            for r in rows
+        ],
+        "pages": pages,
         "fields": fields,
-        "cost": {
-            "launches": cost.launches,
-            "copies": cost.copies,
-            "written": cost.written,
-            "read": cost.read,
-            "captured": 4 * observation.cells_written(),
-        },
+        "cost": _cost(observation),
     }
 
 
-def _fields(observation: Observation, step: int, people: list[str]) -> list[dict]:
-    values, states, seen = observation.values(step), observation.states(step), {}
-    found = []
-    for name in sorted(values, key=lambda name: name not in TABLES):
-        address = observation.sets[step].tensors()[name].data_ptr()
-        ages, state = observation.ages[step][name].numpy(), states[name].numpy().copy()
-        owners = _owners(observation, step, name, ages, people)
-        now = _owners(observation, step, name, np.full_like(ages, len(observation.batches)), people)
-        state[(state == CellState.STALE) & (owners != now) & (now != NOBODY)] = FOREIGN
-        cells = {"values": values[name].numpy(), "states": state, "ages": ages, "owners": owners}
-        shape = list(ages.shape) if ages.ndim == 2 else [1, len(ages)]
-        found.append(
-            {"name": name, "shape": shape, "tokens": _tokens(observation, name), "same_as": seen.get(address)}
-            | {key: runs(cell) for key, cell in cells.items()}
+def _cost(observation: Observation) -> dict:
+    cost, captured = observation.cost, 4 * observation.cells_written()
+    written = captured if cost.written is None else cost.written  # a kernel here writes captured cells only
+    return {
+        "launches": cost.launches,
+        "copies": cost.copies,
+        "written": written,
+        "captured": captured,
+        "read": cost.read,
+    }
+
+
+def _fields(observation: Observation, step: int, people: list[str], pages: dict[str, int]) -> list[dict]:
+    tensors, values = observation.sets[step].tensors(), observation.values(step)
+    found, names = [], {}
+    for name, states in sorted(observation.states(step).items(), key=lambda item: ORDER.index(item[0])):
+        ages, address = observation.ages[step][name], tensors[name].data_ptr()
+        owners, now = (_owners(observation, step, name, at, people) for at in (ages, len(observation.batches)))
+        strange = observation.was_live[step][name] | _held(observation, name, values[name], pages, now)
+        states = states.masked_fill(
+            (states == CellState.STALE) & strange & (owners != now) & (now != NOBODY), FOREIGN
         )
-        seen.setdefault(address, name)
+        cells = {"values": values[name], "states": states, "ages": ages, "owners": owners}
+        shape = list(ages.shape) if ages.dim() == 2 else [1, len(ages)]
+        about = {"name": name, "shape": shape, "tokens": _tokens(observation, name), "same_as": names.get(address)}
+        found.append(about | {key: runs(cell) for key, cell in cells.items()})
+        names.setdefault(address, name)
     return found
 
 
@@ -83,21 +94,32 @@ def _tokens(observation: Observation, name: str) -> int:
     return {"page_table_1": 1, "real_page_table": observation.setup.page_size}.get(name, 0)
 
 
-def _owners(observation: Observation, step: int, name: str, ages: np.ndarray, people: list[str]) -> np.ndarray:
-    """For every cell, the request that its row belonged to in the replay that wrote it."""
-    first = 1 if "cu_" in name else 0
-    size = len(ages) - first
-    of_replay = np.full((len(observation.batches) + 1, size + first), NOBODY)
+def _owners(
+    observation: Observation, step: int, name: str, ages: torch.Tensor | int, people: list[str]
+) -> torch.Tensor:
+    """For every cell, the request that its row belonged to in replay `ages`."""
+    shape, first = observation.ages[step][name].shape, int("cu_" in name)
+    of_replay = torch.full((len(observation.batches) + 1, shape[0]), NOBODY)
     for age, batch in enumerate(observation.batches, NEVER + 1):
-        requests = range(size) if name in PER_REQUEST else [row.request for row in observation.rows[age - 1][step]]
-        line = [_person(batch, request, people) for request in requests]
-        of_replay[age, first : first + len(line)] = line
-    index = np.arange(len(ages)).reshape(-1, *[1] * (ages.ndim - 1))
-    return of_replay[np.maximum(ages, NEVER), index]
+        rows = observation.rows[age - 1][step]
+        requests = range(shape[0] - first) if name in PER_REQUEST else [row.request for row in rows]
+        known = [people.index(name) for name in batch.people]
+        line = [known[request] if request < len(known) else PADDING for request in requests]
+        of_replay[age, first : first + len(line)] = torch.tensor(line, dtype=torch.int64)
+    index = torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1)).expand(shape)
+    return of_replay[torch.as_tensor(ages).clamp(min=NEVER).expand(shape), index]
 
 
-def _person(batch: Batch, request: int, people: list[str]) -> int:
-    return people.index(batch.people[request]) if request < len(batch.people) else PADDING
+def _held(
+    observation: Observation, name: str, values: torch.Tensor, pages: dict[str, int], now: torch.Tensor
+) -> torch.Tensor:
+    """bool, the cells of a table whose slot or page now belongs to another request than their row."""
+    if not _tokens(observation, name):
+        return torch.zeros_like(values, dtype=torch.bool)
+    table = values // observation.setup.page_size if name == "page_table_1" else values
+    holder = torch.full((max(0, int(table.max()), *map(int, pages)) + 1,), NOBODY)
+    holder[list(map(int, pages))] = torch.tensor(list(pages.values()), dtype=torch.int64)
+    return (holder[table] != NOBODY) & (holder[table] != now)
 
 
 def _pages(observation: Observation, people: list[str]) -> dict[str, int]:
@@ -110,27 +132,22 @@ def _pages(observation: Observation, people: list[str]) -> dict[str, int]:
     return whose
 
 
-def runs(cells: np.ndarray) -> list[int]:
+def runs(cells: torch.Tensor) -> list[int]:
     """Cells, row after row, as [value, count, increment, value, count, increment, ...]: slots count up in a page."""
-    flat = cells.astype(np.int64).ravel()
-    found, at = [], 0
-    steps = np.diff(flat)
-    changes = np.flatnonzero(np.diff(steps)) + 1  # where one increment ends and another begins
-    while at < len(flat):
-        end = (
-            int(changes[np.searchsorted(changes, at)]) + 1
-            if np.searchsorted(changes, at) < len(changes)
-            else len(flat)
-        )
-        end = max(end, at + 1)
-        step = int(steps[at]) if end - at > 1 else 0
-        found += [int(flat[at]), end - at, step]
-        at = end
+    flat = cells.flatten().to(torch.int64)
+    steps = flat.diff()
+    changes = (steps.diff().nonzero().flatten() + 1).tolist()  # where one increment ends and another begins
+    numbers, steps, found, at = flat.tolist(), steps.tolist(), [], 0
+    for change in (*changes, len(numbers)):
+        if change > at:  # the jump from one run to the next is no run
+            end = min(change + 1, len(numbers))
+            found += [numbers[at], end - at, steps[at] if end - at > 1 else 0]
+            at = end
     return found
 
 
-def cells_of(field: dict, key: str) -> np.ndarray:
+def cells_of(field: dict, key: str) -> torch.Tensor:
     """`runs` undone, in the field's shape."""
-    triples = np.array(field[key], dtype=np.int64).reshape(-1, 3)
-    parts = [value + increment * np.arange(count) for value, count, increment in triples]
-    return np.concatenate(parts).reshape(field["shape"]) if parts else np.zeros(field["shape"], dtype=np.int64)
+    triples = torch.tensor(field[key], dtype=torch.int64).view(-1, 3)
+    parts = [value + increment * torch.arange(count) for value, count, increment in triples.tolist()]
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *parts]).view(field["shape"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ... import ForwardMode, strategies
 from ...config import TABLES
-from .observe import Observation
+from .observe import Observation, one_thread
 from .scene import everybody, scene
 from .setup import Batch, Setup
 from .story import STORY, Request, Roster, batches, told
@@ -47,18 +47,19 @@ class View:
 class Session:
     """A view, its frames (a scene for each replay), and the way to others. A refused wish leaves all as it was.
 
-    recorded: batches of a trace, shown instead of the rosters' own.
+    recorded: batches of a trace, shown instead of the rosters' own. view: what is shown first.
     """
 
     setup: Setup = Setup(bs=4, draft_tokens=3)
     rosters: Sequence[Roster] = STORY
     recorded: Sequence[Batch] = ()
     progress: Progress = lambda done, total: None
+    view: View | None = None
     _made: dict = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.story = tuple(self.rosters)
-        self._show(View(self.setup, self.story))
+        self.story, self._known = tuple(self.rosters), strategies(self.setup.device)
+        self._show(self.view or View(self.setup, self.story))
 
     # What a reader may ask for
 
@@ -112,6 +113,7 @@ class Session:
             others = frames[:1] + frames[:-1]
         self.view, self.frames, self.others = view, frames, others
 
+    @one_thread()
     def _frames(self, view: View) -> list[dict]:
         """A scene for each replay. What an earlier view has observed is not replayed again."""
         key = (view.setup, view.draft_step)
@@ -123,7 +125,7 @@ class Session:
         given = list(self.recorded) or batches(view.rosters, view.setup)
         observation = observation or Observation(view.setup)
         people, notes = everybody(given), self._notes(view, len(given))
-        slow = strategies(view.setup.device)[view.setup.strategy].needs_triton
+        slow = self._known[view.setup.strategy].needs_triton
         for at in range(len(frames), len(given)):
             if slow:
                 self.progress(at, len(given))
@@ -163,7 +165,7 @@ class Session:
             case "step":
                 return [f"Draft step {self.view.draft_step}", f"Draft step {value}"]
             case "strategy":
-                return [f"{name}: {strategies(setup.device)[name].contract}" for name in (setup.strategy, value)]
+                return [f"{name}: {self._known[name].contract}" for name in (setup.strategy, value)]
             case "tables":
                 return [f"Captured: {_table_label(name)}" for name in (_key(TABLE_CHOICES, setup.tables), value)]
         return None
@@ -171,7 +173,7 @@ class Session:
     def _controls(self) -> list[dict]:
         view, setup, recorded = self.view, self.view.setup, RECORDED if self.recorded else None
         mode = next(k for k, (_, w) in MODES.items() if all(getattr(setup, n) == v for n, v in w.items()))
-        known = [(name, info) for name, info in strategies(setup.device).items() if name in SHOWN]
+        known = [(name, info) for name, info in self._known.items() if name in SHOWN]
         named = [_option(name, f"{name} ({info.contract})", info.reason) for name, info in known]
         tables, steps = [_option(name, _table_label(name)) for name in TABLE_CHOICES], range(setup.steps)
         sizes = [_option(str(size), str(size)) for size in sorted({1, 2, 4, 8, setup.page_size})]

@@ -95,10 +95,14 @@ class Batch:
 
     def padded(self, setup: Setup) -> ReplayBatch:
         """What the engine hands over: padded to the captured size."""
-        if len(self.lengths) > setup.bs:
-            raise ValueError(f"lengths has {len(self.lengths)} requests, but {setup.bs} were captured; drop some")
+        require_captured(len(self.lengths), setup)
         lengths = torch.tensor(self.lengths, dtype=torch.int32)
         ragged = setup.mode.is_draft_extend() and not setup.fixed_width
         accepts = torch.tensor(self.accepts, dtype=torch.int32) if ragged else None
         on_device = [None if t is None else t.to(setup.device) for t in (lengths, torch.tensor(self.rows), accepts)]
         return ReplayBatch(*on_device).padded(setup.bs)
+
+
+def require_captured(requests: int, setup: Setup) -> None:
+    if requests > setup.bs:
+        raise ValueError(f"lengths has {requests} requests, but {setup.bs} were captured; drop some")

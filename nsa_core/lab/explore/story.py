@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..trace import PagePool
-from .setup import Batch, Setup
+from .setup import Batch, Setup, require_captured
 
 
 @dataclass(frozen=True)
@@ -19,23 +19,30 @@ class Request:
 Roster = tuple[Request, ...]  # who is in the batch, in the order of its rows
 
 
-def _roster(text: str) -> Roster:
+def roster(lengths: Sequence[int], accepted: Sequence[int] = ()) -> Roster:
+    """Requests A, B, ... of these lengths; accepted: 1 each unless given."""
+    news = (*accepted, *(1,) * len(lengths))
+    return tuple(Request(chr(ord("A") + at), *numbers) for at, numbers in enumerate(zip(lengths, news, strict=False)))
+
+
+def _read(text: str) -> Roster:
     """Read 'A9+2 B18': request A has 9 tokens, 2 of which were just accepted; B has 18, one of them new."""
     parts = [(part[0], *part[1:].partition("+")) for part in text.split()]
     return tuple(Request(name, int(length), int(new or 1)) for name, length, _, new in parts)
 
 
 # B, the longest, finishes: the rows below move up by one, and what is left behind their lengths is somebody else's.
-STORY = tuple(map(_roster, ("A9+2 B18 C5 D12", "A11+2 B20+2 C8+3 D13", "A12 C10+2 D16+3 E4", "A14+2 C12+2 E6+2")))
-STORY += tuple(map(_roster, ("A15 C13 E9+3 F20+2", "C15+2 E10 F21", "C16 E13+3")))
+STORY = tuple(map(_read, ("A9+2 B18 C5 D12", "A11+2 B20+2 C8+3 D13", "A12 C10+2 D16+3 E4", "A14+2 C12+2 E6+2")))
+STORY += tuple(map(_read, ("A15 C13 E9+3 F20+2", "C15+2 E10 F21", "C16 E13+3")))
 
 
 def batches(rosters: Sequence[Roster], setup: Setup) -> list[Batch]:
     """What an engine hands over for these rosters: pool rows and pages are reused as requests come and go."""
+    growth = setup.config.length_growth(setup.mode, setup.steps - 1)  # refuses sizes that are none
     pool, rows, given = PagePool(setup.bs + 1, setup.width, setup.page_size, None, "cpu"), {}, []
     pool.reset(seed=1)
-    growth = setup.config.length_growth(setup.mode, setup.steps - 1)
     for roster in rosters:
+        require_captured(len(roster), setup)
         for name in sorted(rows.keys() - {request.name for request in roster}):
             pool.release(rows.pop(name))
         for request in roster:

@@ -4,11 +4,19 @@ from collections.abc import Sequence
 
 import anywidget
 import traitlets
+from IPython.display import display
 
 from . import front
+from .chart import static_bundle
+from .picture import picture
 from .session import REFUSALS, Session
 from .setup import Batch, Setup
 from .story import STORY, Roster
+from .words import summary
+
+STILL = "A picture of the explorer. In JupyterLab, run this cell and those above it:"
+STILL += " then replays play, cells tell who wrote them, strategies compare."
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Explorer(anywidget.AnyWidget):
@@ -57,6 +65,22 @@ class Explorer(anywidget.AnyWidget):
         with self.hold_sync():
             self.at, self.state, self.busy = min(at, len(session.frames) - 1), session.state(refusal), None
         return refusal["text"] if refusal else ""
+
+    @property
+    def scene(self) -> dict:
+        """The replay that is shown."""
+        return self.session.frames[self.at]
+
+    @property
+    def summary(self) -> str:
+        return summary(self.scene)
+
+    def _ipython_display_(self) -> None:
+        """A picture first, for pages on which the rest stays empty; where the rest runs, it hides the picture."""
+        data, about = static_bundle(self.summary, picture(self.scene, STILL))
+        display(data, metadata=about, raw=True)
+        view, _ = super()._repr_mimebundle_()
+        display({VIEW: view[VIEW]}, raw=True)
 
     def _progress(self, done: int, total: int) -> None:
         self.busy = {"text": "The kernel runs interpreted on this CPU: replay", "done": done + 1, "total": total}

@@ -10,8 +10,8 @@ def read(name: str) -> str:
 
 
 def module(name: str) -> str:
-    """A module as one text: those it imports become data URLs, since a notebook's front end has no folder of files."""
-    return re.sub(r'(?<=from )"\./([\w.]+)"', lambda found: f'"{_url(found[1])}"', read(name))
+    """A module as one text: what it imports becomes data URLs, as a notebook's front end has no files."""
+    return re.sub(r'from "\./([\w.]+)"', lambda found: f'from "{_url(found[1])}"', read(name))
 
 
 def _url(name: str) -> str:

@@ -19,7 +19,7 @@ class Explorer {
     model.on("change:at", later);
     const working = () => this.showBusy();
     model.on("change:busy", working);
-    this.watch = new ResizeObserver(() => this.paint());
+    this.watch = new ResizeObserver(() => this.board.clientWidth !== this.layout?.width && this.paint());
     this.watch.observe(this.board);
     this.themes = new MutationObserver(() => this.paint());
     for (const element of [document.body, document.documentElement]) this.themes.observe(element, { attributes: true });
@@ -60,9 +60,10 @@ class Explorer {
     this.costs = h("div", { className: "nsa-costs" });
     this.busy = h("div", { className: "nsa-busy", role: "status", hidden: true });
     const transport = h("div", { className: "nsa-transport" }, this.previous, this.play, this.next, this.dots, this.note);
-    this.main = h("div", { className: "nsa-main" }, this.board, this.facts);
+    this.main = h("div", { className: "nsa-main" }, this.board);
+    this.foot = h("div", { className: "nsa-foot" }, this.facts, h("div", {}, this.legend, this.costs));
     this.root = h("div", { className: "nsa-explorer" }, h("div", { className: "nsa-inner" },
-      this.controls, transport, this.requests, this.main, this.legend, this.costs, this.busy));
+      this.controls, transport, this.requests, this.main, this.foot, this.busy));
     el.append(this.root);
     const where = (event) => cellAt(this.layout, event.offsetX, event.offsetY);
     this.top.addEventListener("pointermove", (event) => event.pointerType !== "touch" && this.look((this.hovered = where(event))));
@@ -222,7 +223,7 @@ class Explorer {
       const name = scene.people[person], refused = refusal?.control === name;
       const chip = h("span", { className: `nsa-chip${refused ? " nsa-refused" : ""}`, role: "group", ariaLabel: `Request ${name}` },
         h("b", {}, name), entry(name, "length", length, `Length of request ${name}`),
-        ragged ? h("span", { className: "nsa-accepted" }, "accepted ", entry(name, "accepted", accepted, `Accepted tokens of request ${name}`)) : null,
+        ragged ? h("span", { className: "nsa-accepted" }, "a ", entry(name, "accepted", accepted, `Accepted tokens of request ${name}`)) : null,
         button(`${name} grow`, "+1", `Request ${name} grows by one token`, { edit: name, length: length + 1 }, edit.why),
         button(`${name} finish`, "×", `Request ${name} finishes`, { finish: name }, edit.why || (scene.requests.length < 2 ? "A batch has at least one request" : null)));
       chip.firstChild.style.background = css(hue(person));
@@ -231,8 +232,8 @@ class Explorer {
     const full = scene.requests.length >= edit.most ? `${edit.most} requests were captured; finish one first` : null;
     const refused = refusal && !this.state.controls.some((c) => c.name === refusal.control) ? refusal.text : "";
     this.requests.replaceChildren(
-      h("span", { className: "nsa-name" }, edit.long ? `${plural(scene.requests.length, "request")} of a recorded trace` : "Next batch"), ...chips,
-      ...(edit.long ? [] : [button("admit", "+ admit", "Admit a request", { admit: 5 }, edit.why || full), edit.changed ? button("reset", "back to the story", "Drop these batches", { reset: true }) : ""]),
+      h("span", { className: "nsa-name" }, edit.long ? `${plural(scene.requests.length, "request")} of a recorded trace` : "Lengths"), ...chips,
+      ...(edit.long ? [] : [button("admit", "+ admit", "Admit a request", { admit: 5 }, edit.why || full), edit.changed ? button("reset", "back to the story", "Drop these batches, back to the story", { reset: true }) : ""]),
       h("small", { role: "alert" }, refused));
     if (focused) this.requests.querySelector(`[data-key="${focused}"]`)?.focus();
   }
@@ -242,11 +243,13 @@ class Explorer {
   paint() {
     const width = this.board.clientWidth, scenes = this.scenes;
     if (!width) return;
+    if (width !== this.layout?.width) this.tallest = 0;
     this.layout = arrange(scenes, width);
     this.difference = scenes.length > 1 ? differences(...scenes) : null;
-    // facts stand beside the vectors where there is room, below them elsewhere
-    const { beside } = this.layout;
-    this.main.classList.toggle("nsa-beside", beside !== null);
+    // facts stand beside the vectors where there is room, in the foot elsewhere
+    const { beside } = this.layout, place = beside ? this.main : this.foot;
+    if (this.facts.parentElement !== place) place.prepend(this.facts);
+    this.facts.classList.toggle("nsa-beside", beside !== null);
     if (beside) Object.assign(this.facts.style, { left: `${beside.x}px`, top: `${beside.y}px` });
     draw(this.base, this.layout, this.root, this.difference?.cells, this.titles());
     this.showLegend(scenes);
@@ -274,7 +277,11 @@ class Explorer {
     mark(this.top, this.layout, this.root, cell, cell ? this.related(cell) : []);
     this.top.setAttribute("aria-label", cell ? `${told.title}. ${told.lines.join(" ")}` : "Captured cells. Arrow keys move from cell to cell.");
     this.facts.classList.toggle("nsa-alarm", told.alarm);
+    this.facts.style.minHeight = ""; // so much that nothing below moves when a cell has less to say
     this.facts.replaceChildren(h("h4", {}, told.title), ...told.lines.map((line) => h("p", {}, line)));
+    this.tallest = Math.max(this.tallest, this.facts.offsetHeight);
+    this.facts.style.minHeight = `${this.tallest}px`;
+    this.main.style.minHeight = this.layout.beside ? `${this.layout.beside.y + this.tallest}px` : "";
   }
 
   /** Cells that bound or repeat this one: the row's length, and the same tokens in the other table. */
@@ -295,7 +302,7 @@ class Explorer {
     const counts = tally(scenes[0]);
     this.legend.replaceChildren(...LEGEND.filter(([state]) => state !== "fault" || counts.fault).map(([state, text]) =>
       h("span", {}, h("i", { className: `nsa-key nsa-${state}` }), `${text} `, h("b", {}, counts[state].toLocaleString("en")))),
-      h("span", {}, h("i", { className: "nsa-key nsa-end" }), "the row's length: readers stop here"),
+      h("span", {}, h("i", { className: "nsa-key nsa-end" }), "readers stop here"),
       scenes.length > 1 ? h("span", {}, h("i", { className: "nsa-key nsa-differs" }), "differs from the other side") : "");
   }
 
@@ -303,10 +310,10 @@ class Explorer {
     const { compared } = this.state;
     this.costs.replaceChildren(h("span", { className: "nsa-name" }, "One replay costs"), ...COSTS.map(([key, label, hint, format]) => {
       const values = scenes.map((scene) => scene.cost[key]), most = Math.max(...values.map((v) => v ?? 0), 1);
-      return h("dl", { title: hint }, h("dt", {}, label), ...values.map((value, i) => {
-        const dd = h("dd", { title: compared?.[i] || hint }, scenes.length > 1 ? h("span", { className: "nsa-bar", style: `--share:${(value ?? 0) / most}` }) : null, format(value));
-        return value === null ? (dd.classList.add("nsa-none"), dd) : dd;
-      }));
+      return h("div", { title: hint }, ...values.map((value, i) =>
+        h("div", { className: `nsa-cost${value === null ? " nsa-none" : ""}`, title: compared ? `${compared[i]}: ${hint}` : hint },
+          scenes.length > 1 ? h("span", { className: "nsa-bar", style: `--share:${(value ?? 0) / most}` }) : "", format(value))),
+      h("span", { className: "nsa-name" }, label));
     }));
   }
 }

@@ -32,11 +32,11 @@ const CONTRACTS = {
 
 export const LEGEND = [
   ["read", "written now"],
-  ["unread", "written, but nobody reads it"],
-  ["stale", "stale: left by an earlier batch"],
-  ["foreign", "stale, and another request's"],
+  ["unread", "written, not read"],
+  ["stale", "stale"],
+  ["foreign", "stale, another request's"],
   ["never", "never written"],
-  ["constant", "constant since capture"],
+  ["constant", "constant"],
   ["fault", "read, but not written"],
 ];
 
@@ -73,12 +73,13 @@ export function facts(packed, name, r, c) {
 }
 
 function table(scene, field, r, c, value, owner) {
-  const size = field.tokens, page = size === 1 ? Math.floor(value / scene.page_size) : value, first = c * size;
-  const tokens = size === 1 ? `token ${first}` : `tokens ${first} to ${first + size - 1}`;
-  const row = scene.rows[r];
-  const lines = [row ? sentence(`${rowName(scene, r)}, length ${row[1]}: ${tokens}.`) : `Row ${r} is not in use: ${tokens}.`];
+  const size = field.tokens, page = size === 1 ? Math.floor(value / scene.page_size) : value, first = c * size, row = scene.rows[r];
+  const tokens = size === 1 ? `token ${first}` : `tokens ${first} to ${first + size - 1}`, place = size === 1 ? `KV slot ${value}` : `page ${value}`;
+  if (!row) return [`Row ${r} is not in use.`];
+  const whose = `${sentence(rowName(scene, r))}, length ${row[1]}`;
+  const lines = [first < row[1] ? `${whose}. Its ${tokens} ${size === 1 ? "lies" : "lie"} in ${place}.` : `${whose}: column ${c} lies behind its end.`];
   const now = scene.pages[page];
-  if (owner > 0 && now !== undefined && now !== (row?.[0] ?? owner)) lines.push(`${size === 1 ? `Slot ${value}` : `Page ${value}`} now holds a token of ${who(scene, now)}.`);
+  if (owner > 0 && first >= row[1] && now !== undefined && now !== row[0]) lines.push(`${sentence(place)} now belongs to ${who(scene, now)}.`);
   return lines;
 }
 
@@ -87,9 +88,9 @@ function history(scene, field, state, age, owner, r) {
   const past = end === undefined ? "No reader comes here." : `Readers must stop at token ${end}.`;
   return {
     read: `Written by this replay (${by}).`,
-    unread: `Written by this replay (${by}), but nobody reads it: it lies behind the row's ${plural(end, "token")}.`,
+    unread: `Written by this replay (${by}), but nobody reads it.`,
     stale: `Stale: written by replay ${age}, for ${who(scene, owner)}. ${field.tokens ? past : "No reader comes here."}`,
-    foreign: `Stale, and the worst kind: replay ${age} wrote it when this row was ${who(scene, owner)}'s. ${past}`,
+    foreign: `Stale, and the worst kind: replay ${age} wrote it for ${who(scene, owner)}, whose row this was. ${past}`,
     never: "Never written. It holds what capture left there.",
     constant: "Constant: set at capture, and no replay writes it.",
     fault: "Read, but this replay did not write it. That is a fault.",
@@ -99,10 +100,9 @@ function history(scene, field, state, age, owner, r) {
 /** What the step teaches, when no cell is looked at. */
 export function about(scene) {
   const counts = tally(scene), rows = scene.rows.length, perRequest = { decode: "one row each", idle: "one row each", target_verify: `${scene.draft_tokens} rows each, one per drafted token`, draft_extend: scene.fixed_width ? `${scene.draft_tokens} rows each` : "one row per accepted token" }[scene.mode];
-  const lines = [`Replay ${scene.replay}. ${scene.note}`];
-  lines.push(`${plural(scene.requests.length, "request")}, ${perRequest}: ${plural(rows, "row")} in use.`);
+  const lines = [`${plural(scene.requests.length, "request")}, ${perRequest}: ${plural(rows, "row")} in use.`];
   lines.push(CONTRACTS[scene.contract]);
-  if (counts.foreign) lines.push(`${plural(counts.foreign, "cell")} still ${counts.foreign === 1 ? "names" : "name"} tokens of another request. Only the row's length keeps readers away.`);
+  if (counts.foreign) lines.push(`${plural(counts.foreign, "cell")} still ${counts.foreign === 1 ? "names a token" : "name tokens"} of another request. Only the row's length keeps readers away.`);
   else if (counts.stale) lines.push(`${plural(counts.stale, "cell")} still ${counts.stale === 1 ? "holds" : "hold"} an earlier batch.`);
   if (scene.draft_steps > 1)
     lines.push(scene.differing_fields.length ? `The ${scene.draft_steps} draft steps differ in ${scene.differing_fields.join(", ")}.` : `All ${scene.draft_steps} draft steps hold the same cells.`);
@@ -117,11 +117,11 @@ export function tally(packed) {
 }
 
 export const COSTS = [
-  ["launches", "launches", "Tensor operations and kernels of one replay, all steps. On a GPU each is at least one launch.", String],
-  ["copies", "of them copies", "Copies into captured buffers.", String],
-  ["captured", "into captured sets", "Bytes of captured cells that this replay wrote, all steps: observed.", bytes],
-  ["written", "bytes written", "All bytes written, intermediate results included.", bytes],
-  ["read", "bytes read", "All bytes read. What a kernel reads is not visible from outside.", bytes],
+  ["launches", "launches", "Tensor operations and kernels of one replay, all draft steps. On a GPU each is at least one launch.", String],
+  ["copies", "of them copies", "Copies, most of them into captured sets.", String],
+  ["written", "written", "Bytes written, intermediate results included.", bytes],
+  ["captured", "into captured sets", "Bytes of captured cells that were written, all draft steps: observed.", bytes],
+  ["read", "read", "Bytes read. What a kernel reads cannot be seen from outside.", bytes],
 ];
 
 /** By field, the cells in which two scenes differ, and how many there are. */

@@ -2,17 +2,17 @@
 
 import { css, hue, mix, theme, unpack } from "./base.js";
 
-const HEAD = 34, GAP = 14, FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif", MONO = "ui-monospace, Menlo, Consolas, monospace";
+const HEAD = 34, GAP = 14, BETWEEN = 44, FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif", MONO = "ui-monospace, Menlo, Consolas, monospace";
 const [READ, UNREAD, STALE, NEVER, CONSTANT, FAULT, FOREIGN] = [0, 1, 2, 3, 4, 5, 6];
 
 /** Where every field of the scenes goes: {width, height, blocks, beside}: blocks of cells, and a place for facts. */
 export function arrange(scenes, width) {
   const label = width < 640 ? 104 : 176, two = scenes.length > 1;
-  const side = (width - label - (two ? 26 : 0)) / scenes.length;
+  const side = (width - label - (two ? BETWEEN : 0)) / scenes.length;
   const blocks = [];
   let height = 0, beside = null;
   scenes.map(unpack).forEach((scene, which) => {
-    const x0 = label + which * (side + 26), top = two ? 20 : 0;
+    const x0 = label + which * (side + BETWEEN), top = two ? 20 : 0;
     const every = scenes.map(unpack).flatMap((s) => s.fields), widths = new Map();
     for (const f of every) if (f.tokens) widths.set(f.name, Math.max(f.columns, widths.get(f.name) || 0));
     const columns = [...widths.values()].reduce((a, b) => a + b, 0) || 1;
@@ -32,10 +32,10 @@ export function arrange(scenes, width) {
       blocks.push({ scene, which, name, field, x, ys, ch, cw: share / most, width: share, rows: field ? field.rows : 0, columns: most, top: top + HEAD });
       x += share + GAP;
     }
-    const vectors = scene.fields.filter((f) => !f.tokens), longest = Math.max(...vectors.map((f) => f.columns));
+    const vectors = scene.fields.filter((f) => !f.tokens && !(two && f.name.endsWith("cu_seqlens_q"))), longest = Math.max(...vectors.map((f) => f.columns));
     const vcw = Math.min(few && widths.size ? Math.max(cw, 20) : 27, Math.floor(side / longest) || side / longest);
     let y = bottom + 16;
-    const right = x0 + vcw * longest + (vectors.some((f) => f.same_as) ? Math.max(24, 262 - vcw * (longest - vectors[0].columns)) : 24);
+    const right = x0 + vcw * longest + (vectors.some((f) => f.same_as) ? 158 : 24);
     if (!two && width - right >= 290) beside = { x: right, y: y - 2 };
     for (const field of vectors) {
       const known = field.same_as && !scene.fields.find((f) => f.name === field.same_as)?.tokens;
@@ -103,7 +103,7 @@ function drawBlock(pen, b, look, paint, write, differing) {
       if (gap) for (let k = c; k < end; k++) pen.fillRect(b.x + k * b.cw, b.ys[r], b.cw - gap, tall);
       else pen.fillRect(b.x + c * b.cw, b.ys[r], (end - c) * b.cw, tall);
       if (gap) for (let k = c; k < end; k++) sign(pen, b, look, state, b.x + k * b.cw, b.ys[r], b.cw - gap, tall, numbers);
-      const told = state === FOREIGN && b.ch >= 14 && (end - c) * b.cw >= 62;
+      const told = state === FOREIGN && b.ch >= 14 && (end - c) * b.cw >= 62 && scene.rows[r - 1]?.[0] !== scene.rows[r]?.[0];
       if (numbers && !told) for (let k = c; k < end; k++) number(pen, look, write, state, field.values[base + k], b.x + (k + 0.5) * b.cw - 0.5, b.ys[r] + tall / 2 + 0.5);
       if (told)
         pill(pen, look, `left by ${scene.people[owner]}`, b.x + ((c + end) / 2) * b.cw, b.ys[r] + tall / 2);
@@ -115,13 +115,8 @@ function drawBlock(pen, b, look, paint, write, differing) {
       pen.fillRect(b.x + Math.ceil(length / field.tokens) * b.cw - 1.5, b.ys[r] - 1, 2, tall + 2);
     }
   }
-  if (differing) for (const at of differing) {
-    pen.fillStyle = css(look.ink);
-    const x = b.x + (at % b.columns) * b.cw, y = b.ys[Math.floor(at / b.columns)] + tall;
-    pen.beginPath();
-    pen.arc(x + Math.min(4, b.cw / 2), y - 4, Math.min(2, b.cw / 3), 0, 7);
-    pen.fill();
-  }
+  pen.fillStyle = css(look.ink);
+  for (const at of differing || []) pen.fillRect(b.x + (at % b.columns) * b.cw, b.ys[Math.floor(at / b.columns)] + tall - 2, b.cw, 2);
 }
 
 function sign(pen, b, look, state, x, y, w, tall, numbers) {
@@ -188,66 +183,61 @@ function hatch(pen, line, ground, crossed) {
 
 function labels(pen, layout, look, write, titles) {
   for (const b of layout.blocks) {
-    const first = b.which === 0 && b.x === layout.label;
+    const left = layout.blocks.find((other) => other.which === b.which).x;
     if (b.field?.tokens || !b.field) {
-      if (layout.two && b.x === (b.which ? layout.blocks.find((o) => o.which).x : layout.label))
-        write(titles[b.which], b.x, 8, look.ink, `600 12px ${FONT}`);
+      if (layout.two && b.x === left) write(titles[b.which], b.x, 8, look.ink, `600 12px ${FONT}`);
       header(b, look, write);
-      if (first || (b.which === 0 && !layout.rowsLabelled)) rowLabels(pen, b, layout, look, write);
-      layout.rowsLabelled = true;
+      if (b.x === left) rowLabels(pen, b, layout, look, write);
     } else if (b.which === 0) {
       const name = layout.label < 150 ? b.name.replace("nsa_", "").replace("seqlens", "len").replace("_int32", "") : b.name;
       write(name, layout.label - 10, b.ys[0] + 9.5, b.alias ? look.muted : look.ink, `11px ${MONO}`, "right");
-      if (b.alias) write(`the same memory as ${b.alias}`, b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
+      if (b.alias) write("the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
     }
   }
-  layout.rowsLabelled = false;
 }
 
 function header(b, look, write) {
-  const what = b.name === "page_table_1" ? "the KV slot of each token" : "the page of each page's first token";
-  const y = b.top - HEAD + 8, wide = b.width > 330;
-  write(b.name, b.x, y, look.ink, `600 12px ${FONT}`);
-  if (wide) write(what, b.x + 96, y, look.muted);
-  if (!b.field) return;
-  const unit = b.name === "page_table_1" ? "token" : "page";
-  const every = Math.max(b.name === "page_table_1" ? b.scene.page_size : 1, Math.ceil(34 / b.cw / b.scene.page_size) * b.scene.page_size);
-  for (let c = 0; c < b.columns; c += b.cw >= 18 ? 1 : every) {
-    const text = c ? c : b.cw >= 18 ? 0 : `${unit} 0`;
-    write(text, b.cw >= 18 ? b.x + (c + 0.5) * b.cw : b.x + c * b.cw, b.top - 9, c % b.scene.page_size && unit === "token" ? mix(look.muted, look.surface, 0.6) : look.muted, `10px ${FONT}`, b.cw >= 18 ? "center" : "left");
-  }
+  const wide = b.width > 330, table = b.name === "page_table_1", size = b.scene.page_size, y = b.top - HEAD + 8;
+  const left = table || b.width > 100; // a narrow table's name reaches over the free end of its neighbour's
+  write(b.name, left ? b.x : b.x + b.width, y, look.ink, `600 12px ${FONT}`, left ? "left" : "right");
+  if (wide) write(table ? "the KV slot of each token" : "the page of each page's first token", b.x + 96, y, look.muted);
+  const every = b.cw >= 18 ? 1 : Math.ceil(30 / b.cw / (table ? size : 1)) * (table ? size : 1);
+  for (let c = 0; b.field && c < b.columns; c += every)
+    write(c, b.x + (c + (b.cw >= 7 ? 0.5 : 0)) * b.cw, b.top - 9, table && c % size ? mix(look.muted, look.surface, 0.6) : look.muted, `10px ${FONT}`, b.cw >= 7 ? "center" : "left");
 }
 
 function rowLabels(pen, b, layout, look, write) {
-  const { scene } = b, right = layout.label - 10, count = new Map();
+  const { scene } = b, right = b.x - 10, count = new Map(), second = b.which > 0, narrow = layout.label < 150;
   for (const [person] of scene.rows) count.set(person, (count.get(person) || 0) + 1);
   for (let r = 0, nth = 0; r < b.rows; r++) {
     const row = scene.rows[r], y = b.ys[r] + b.ch / 2;
     nth = r && row && scene.rows[r - 1]?.[0] === row[0] ? nth + 1 : 1;
     pen.fillStyle = css(row ? hue(row[0]) : look.line);
-    pen.fillRect(layout.label - 6, b.ys[r], 3, b.ch - (b.ch > 8 ? 1 : 0));
+    pen.fillRect(b.x - 6, b.ys[r], 3, b.ch - (b.ch > 8 ? 1 : 0));
     if (b.ch < 13) {
-      if (row && nth === 1 && b.ch * count.get(row[0]) >= 11) write(named(scene, row[0]), right, b.ys[r] + 6, look.muted, `10px ${FONT}`, "right");
+      if (row && nth === 1 && b.ch * count.get(row[0]) >= 11) write(second ? scene.people[row[0]] : named(scene, row[0]), right, b.ys[r] + 6, look.muted, `10px ${FONT}`, "right");
       continue;
     }
-    if (!row) { write("not in use", right, y, look.muted, `11px ${FONT}`, "right"); continue; }
-    const [person, length] = row, narrow = layout.label < 150;
-    write(narrow ? length : `length ${length}`, right, y, person ? look.ink : look.muted, `11px ${FONT}`, "right");
-    if (count.get(person) > 1 && !narrow && person) write(`row ${nth} of ${count.get(person)}`, 56, y, look.muted);
-    if (nth === 1 || !person) badge(pen, look, write, scene, person, 0, y);
+    const person = row?.[0];
+    const several = count.get(person) > 1 && !narrow;
+    if (person && nth === 1) badge(pen, look, write, scene, person, second ? b.x - 10 : right - (narrow ? 22 : several ? 124 : 58), y);
+    if (second) continue;
+    if (!row) write("not in use", right, y, look.muted, `11px ${FONT}`, "right");
+    else write(narrow ? row[1] : `length ${row[1]}`, right, y, person ? look.ink : look.muted, `11px ${FONT}`, "right");
+    if (row && !person) write("padding", right - 58, y, look.muted, `11px ${FONT}`, "right");
+    if (person && several) write(`row ${nth} of ${count.get(person)}`, right - 116, y, look.muted);
   }
 }
 
 const named = (scene, person) => (person ? `request ${scene.people[person]}` : "padding");
 
 function badge(pen, look, write, scene, person, x, y) {
-  if (!person) return write("padding", x, y, look.muted);
   const name = scene.people[person], width = Math.max(17, 7 * name.length + 8);
   pen.fillStyle = css(mix(hue(person), look.surface, look.dark ? 0.8 : 0.9));
   pen.beginPath();
-  pen.roundRect(x, y - 8, width, 16, 4);
+  pen.roundRect(x - width, y - 8, width, 16, 4);
   pen.fill();
-  write(name, x + width / 2, y + 0.5, [255, 255, 255], `700 11px ${FONT}`, "center");
+  write(name, x - width / 2, y + 0.5, [255, 255, 255], `700 11px ${FONT}`, "center");
 }
 
 /** The selected cell, and thinly the cells that belong to it. */
