@@ -185,7 +185,7 @@ def test_the_explorer_takes_the_place_of_its_picture_and_answers(page, artefacts
     photograph(page, artefacts, "before")
     explorer.locator("select").nth(1).select_option("eager")
     page.wait_for_function(
-        "() => document.querySelector('.nsa-costs').textContent.includes('39')", timeout=CHANGE_S * 1000
+        "() => document.querySelector('.nsa-costs').textContent.includes('42')", timeout=CHANGE_S * 1000
     )
     explorer.get_by_role("button", name="Next step").click()
     page.wait_for_function(NOTE, arg="D finished, so E moved up.", timeout=CHANGE_S * 1000)

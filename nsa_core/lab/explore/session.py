@@ -74,10 +74,7 @@ class Session:
             "draft_step": lambda: {"draft_step": int(value)},
             "compare": lambda: {"compare": value},
         }
-        changed = replace(self.view, **wanted[name]())
-        if changed.compare and name != "compare" and changed.compare == f"{name.replace('draft_', '')}:{value}":
-            changed = replace(changed, compare="")  # it would be compared with itself
-        self._show(changed)
+        self._show(replace(self.view, **wanted[name]()))
 
     def edit(self, at: int, name: str, length: int | None = None, accepted: int | None = None) -> None:
         """One more batch behind frame `at`, in which request `name` is another one; later frames are dropped."""
@@ -107,6 +104,8 @@ class Session:
     # What is shown
 
     def _show(self, view: View) -> None:
+        if view.other() == replace(view, compare=""):
+            view = replace(view, compare="")
         frames, other = self._frames(view), view.other()
         others = self._frames(other) if other else []
         if view.compare == "before":

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_NO_WORK = ("aten.lift_fresh.default", "aten.empty.memory_format", "aten.new_empty.default", "aten.detach.default")
+_NO_WORK = ("empty", "new_empty", "empty_like", "empty_strided")  # memory and no values
 _OVERWRITE = ("copy_", "fill_", "zero_")  # read nothing of what they write
 
 
@@ -35,13 +35,12 @@ class Traffic(TorchDispatchMode):
         return Cost(self.launches, self.copies, self.written, self.read)
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        result = operation(*args, **(kwargs or {}))
-        if operation.is_view or str(operation) in _NO_WORK:
-            return result
-        name = operation.overloadpacket.__name__
+        result, name = operation(*args, **(kwargs or {})), operation.overloadpacket.__name__
         targets, inputs = _split(operation, args, kwargs or {})
-        gathered = name == "index_select"  # reads the rows it returns, not the whole table
         outputs = targets or _tensors(result)
+        if name in _NO_WORK or (not targets and _addresses(outputs) <= _addresses(inputs)):  # a view
+            return result
+        gathered = name == "index_select"  # reads the rows it returns, not the whole table
         self.launches += 1
         self.copies += "copy_" in name
         self.written += _bytes(outputs)
@@ -63,6 +62,10 @@ def _split(operation, args, kwargs) -> tuple[list[torch.Tensor], list[torch.Tens
 
 def _tensors(value: object) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _addresses(tensors: list[torch.Tensor]) -> set[int]:
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
 
 def _bytes(tensors: list[torch.Tensor]) -> int:

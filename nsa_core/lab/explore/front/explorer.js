@@ -302,7 +302,7 @@ class Explorer {
     const counts = tally(scenes[0]);
     this.legend.replaceChildren(...LEGEND.filter(([state]) => state !== "fault" || counts.fault).map(([state, text]) =>
       h("span", {}, h("i", { className: `nsa-key nsa-${state}` }), `${text} `, h("b", {}, counts[state].toLocaleString("en")))),
-      h("span", {}, h("i", { className: "nsa-key nsa-end" }), "readers stop here"),
+      h("span", {}, h("i", { className: "nsa-key nsa-end" }), "readers stop"),
       scenes.length > 1 ? h("span", {}, h("i", { className: "nsa-key nsa-differs" }), "differs from the other side") : "");
   }
 
@@ -310,9 +310,9 @@ class Explorer {
     const { compared } = this.state;
     this.costs.replaceChildren(h("span", { className: "nsa-name" }, "One replay costs"), ...COSTS.map(([key, label, hint, format]) => {
       const values = scenes.map((scene) => scene.cost[key]), most = Math.max(...values.map((v) => v ?? 0), 1);
-      return h("div", { title: hint }, ...values.map((value, i) =>
+      return h("div", { title: hint }, h("div", {}, ...values.map((value, i) =>
         h("div", { className: `nsa-cost${value === null ? " nsa-none" : ""}`, title: compared ? `${compared[i]}: ${hint}` : hint },
-          scenes.length > 1 ? h("span", { className: "nsa-bar", style: `--share:${(value ?? 0) / most}` }) : "", format(value))),
+          scenes.length > 1 ? h("span", { className: "nsa-bar", style: `--share:${(value ?? 0) / most}` }) : "", format(value)))),
       h("span", { className: "nsa-name" }, label));
     }));
   }

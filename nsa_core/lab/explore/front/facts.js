@@ -26,15 +26,15 @@ const FIELDS = {
   nsa_cu_seqlens_q: ["counts up by one: one query token per row", "sparse attention; the same for every batch"],
 };
 const CONTRACTS = {
-  exact: "Exact contract: every row is written up to the longest length in the batch, needed or not.",
-  "live prefix": "Live-prefix contract: a row is written at least up to its own length. What follows is unspecified.",
+  exact: (more) => `Exact contract: rows are written up to the longest length, ${plural(more, "cell")} for nobody.`,
+  "live prefix": () => "Live-prefix contract: a row is written at least up to its own length, and no length is read on the host.",
 };
 
 export const LEGEND = [
   ["read", "written now"],
   ["unread", "written, not read"],
   ["stale", "stale"],
-  ["foreign", "stale, another request's"],
+  ["foreign", "stale, another's"],
   ["never", "never written"],
   ["constant", "constant"],
   ["fault", "read, but not written"],
@@ -66,7 +66,7 @@ export function facts(packed, name, r, c) {
   const [value, state, age, owner] = ["values", "states", "ages", "owners"].map((key) => field[key][at]);
   const [what, readers] = FIELDS[name] || ["", "kernels"];
   const lines = field.tokens ? table(scene, field, r, c, value, age > 0 ? owner : -1) : [sentence(`${typeof what === "string" ? what : what(scene)}, for ${place(scene, field, c)}.`)];
-  lines.push(history(scene, field, STATES[state], age, owner, r));
+  lines.push(history(scene, field, STATES[state], age, owner, r, c));
   if (state === 0) lines.push(`Read by ${readers}.`);
   if (state === 0 && name === "nsa_cache_seqlens_int32" && value === scene.topk) lines.push("Top-k clips it here.");
   return { title: `${name}[${field.tokens ? `${r}, ${c}` : c}] = ${value}`, lines, alarm: state === 6 || state === 5 };
@@ -83,12 +83,14 @@ function table(scene, field, r, c, value, owner) {
   return lines;
 }
 
-function history(scene, field, state, age, owner, r) {
-  const by = `${scene.strategy}, ${scene.contract}`, end = scene.rows[r]?.[1];
+function history(scene, field, state, age, owner, r, c) {
+  const by = `${scene.strategy}, ${scene.contract} contract`, end = scene.rows[r]?.[1], size = field.tokens;
+  const row = scene.requests.find(({ person }) => person === scene.rows[r]?.[0])?.pool_row ?? 0;
+  const from = size ? ` It is req_to_token[${row}, ${c * size}]${size > 1 ? ` // ${size}` : ""}.` : "";
   const past = end === undefined ? "No reader comes here." : `Readers must stop at token ${end}.`;
   return {
-    read: `Written by this replay (${by}).`,
-    unread: `Written by this replay (${by}), but nobody reads it.`,
+    read: `Written by this replay (${by}).${from}`,
+    unread: `Written by this replay (${by}), but nobody reads it.${from}`,
     stale: `Stale: written by replay ${age}, for ${who(scene, owner)}. ${field.tokens ? past : "No reader comes here."}`,
     foreign: `Stale, and the worst kind: replay ${age} wrote it for ${who(scene, owner)}, whose row this was. ${past}`,
     never: "Never written. It holds what capture left there.",
@@ -100,9 +102,10 @@ function history(scene, field, state, age, owner, r) {
 /** What the step teaches, when no cell is looked at. */
 export function about(scene) {
   const counts = tally(scene), rows = scene.rows.length, perRequest = { decode: "one row each", idle: "one row each", target_verify: `${scene.draft_tokens} rows each, one per drafted token`, draft_extend: scene.fixed_width ? `${scene.draft_tokens} rows each` : "one row per accepted token" }[scene.mode];
-  const lines = [`${plural(scene.requests.length, "request")}, ${perRequest}: ${plural(rows, "row")} in use.`];
-  lines.push(CONTRACTS[scene.contract]);
-  if (counts.foreign) lines.push(`${plural(counts.foreign, "cell")} still ${counts.foreign === 1 ? "names a token" : "name tokens"} of another request. Only the row's length keeps readers away.`);
+  const lines = ["Before the graph replays, these cells must hold this batch's values."];
+  lines.push(`${plural(scene.requests.length, "request")}, ${perRequest}: ${plural(rows, "row")} in use.`);
+  lines.push(CONTRACTS[scene.contract](counts.unread));
+  if (counts.foreign) lines.push(`${plural(counts.foreign, "cell")} still ${counts.foreign === 1 ? "names a token" : "name tokens"} of another request. Only a row's length keeps readers away.`);
   else if (counts.stale) lines.push(`${plural(counts.stale, "cell")} still ${counts.stale === 1 ? "holds" : "hold"} an earlier batch.`);
   if (scene.draft_steps > 1)
     lines.push(scene.differing_fields.length ? `The ${scene.draft_steps} draft steps differ in ${scene.differing_fields.join(", ")}.` : `All ${scene.draft_steps} draft steps hold the same cells.`);

@@ -7,7 +7,7 @@ const [READ, UNREAD, STALE, NEVER, CONSTANT, FAULT, FOREIGN] = [0, 1, 2, 3, 4, 5
 
 /** Where every field of the scenes goes: {width, height, blocks, beside}: blocks of cells, and a place for facts. */
 export function arrange(scenes, width) {
-  const label = width < 640 ? 104 : 176, two = scenes.length > 1;
+  const label = width < 640 ? 104 : width < 780 ? 152 : 176, two = scenes.length > 1;
   const side = (width - label - (two ? BETWEEN : 0)) / scenes.length;
   const blocks = [];
   let height = 0, beside = null;
@@ -190,7 +190,7 @@ function labels(pen, layout, look, write, titles) {
       if (b.x === left) rowLabels(pen, b, layout, look, write);
     } else if (b.which === 0) {
       const name = layout.label < 150 ? b.name.replace("nsa_", "").replace("seqlens", "len").replace("_int32", "") : b.name;
-      write(name, layout.label - 10, b.ys[0] + 9.5, b.alias ? look.muted : look.ink, `11px ${MONO}`, "right");
+      write(name, layout.label - 10, b.ys[0] + 9.5, b.alias ? look.muted : look.ink, `${layout.label < 176 ? 10 : 11}px ${MONO}`, "right");
       if (b.alias) write("the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
     }
   }
