@@ -377,12 +377,14 @@ def test_a_control_changes_what_is_shown_and_keeps_the_history(session, name):
 
 
 def test_every_option_that_is_offered_can_be_taken(session):
-    for control in session.state()["controls"]:
-        for option in control["options"]:
+    def controls():
+        return {control["name"]: control for control in session.state()["controls"]}
+
+    for name in controls():
+        for option in controls()[name]["options"]:
             if not option["why"] and "fused" not in option["value"]:
-                session.set(control["name"], option["value"])
-                now = next(c for c in session.state()["controls"] if c["name"] == control["name"])
-                assert now["value"] == option["value"]
+                session.set(name, option["value"])
+                assert controls()[name]["value"] == option["value"]
 
 
 def test_what_cannot_run_here_is_offered_with_the_reason(session):
