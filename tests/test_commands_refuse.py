@@ -57,7 +57,6 @@ HOSTILE = {
     },
     "explore": {
         "--mode nope": "argument --mode: invalid choice: 'nope'",
-        "--field nope": "argument --field: invalid choice: 'nope'",
         "--lengths 7,many": "argument --lengths: '7,many' is no list of whole numbers such as 7,12,3",
         "--lengths 99": "seq_lens[0] is 99",
         "--lengths= --before=": "captured_bs must be at least 1, got 0",
@@ -66,8 +65,9 @@ HOSTILE = {
         "--width 0": "width must be at least 1, got 0",
         "--steps 0": "steps must be at least 1, got 0",
         "--page-size 0": "page_size must be at least 1, got 0",
+        "--replay 0": "replay is 0, but the story has 1..7",
         "--step -1": "step is -1, but the captured steps are 0..2",
-        "--mode draft_extend --accept 9": "accept_length[0] is 9; it must lie in 0..4",
+        "--mode draft_extend --lengths 9 --accept 9": "accept_length[0] is 9; it must lie in 0..3",
         "--out /dev/full": "No space left on device",
         "--out .": "Is a directory: '.'",
     },

@@ -43,8 +43,7 @@ RUN_ALL = """async () => {
     await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs');
     await window.jupyterapp.commands.execute('notebook:run-all-cells');
 }"""
-SAYS = "(text) => { const e = document.querySelector('[role=status]'); return !!e && e.textContent.includes(text); }"
-PICTURE_IS_NOT = "(src) => document.querySelector('img.widget-image').getAttribute('src') !== src"
+NOTE = "(text) => document.querySelector('.nsa-note')?.textContent === text"
 
 pytestmark = pytest.mark.browser
 
@@ -173,19 +172,24 @@ def photograph(page, folder, moment):
     for width in reversed(WIDTHS):
         page.set_viewport_size({"width": width, "height": HEIGHT})
         page.wait_for_timeout(500)  # Lab lays the page out again
-        page.locator("[role=status]").first.scroll_into_view_if_needed()
+        page.locator(".nsa-explorer").first.scroll_into_view_if_needed()
         page.screenshot(path=folder / f"decode_{width}_{moment}.png")
 
 
-def test_a_key_moves_a_slider_and_picture_and_words_follow(page, artefacts):
-    page.wait_for_function(SAYS, arg="8 of 8 captured requests", timeout=CELLS_S * 1000)
-    before = page.locator("img.widget-image").first.get_attribute("src")
-    page.locator("[role=status]").first.scroll_into_view_if_needed()
+def test_the_explorer_takes_the_place_of_its_picture_and_answers(page, artefacts):
+    explorer = page.locator(".nsa-explorer").first
+    page.wait_for_function(NOTE, arg="B finished, so C and D moved up. E came.", timeout=CELLS_S * 1000)
+    explorer.scroll_into_view_if_needed()
+    area = page.locator(".jp-OutputArea:has(.nsa-explorer)").first
+    assert area.locator("img").count() == 1 and not area.locator("img").is_visible()
     photograph(page, artefacts, "before")
-    handle = page.locator(".widget-slider", has_text="requests").first.locator(".noUi-handle")
-    handle.focus()
-    handle.press("ArrowLeft")
-    page.wait_for_function(SAYS, arg="7 of 8 captured requests", timeout=CHANGE_S * 1000)
-    page.wait_for_function(PICTURE_IS_NOT, arg=before, timeout=CHANGE_S * 1000)
+    explorer.locator("select").nth(1).select_option("eager")
+    page.wait_for_function(
+        "() => document.querySelector('.nsa-costs').textContent.includes('42')", timeout=CHANGE_S * 1000
+    )
+    explorer.get_by_role("button", name="Next step").click()
+    page.wait_for_function(NOTE, arg="D finished, so E moved up.", timeout=CHANGE_S * 1000)
+    explorer.locator(".nsa-top").focus()
+    page.keyboard.press("ArrowRight")
+    assert "page_table_1[0, 1]" in explorer.locator(".nsa-top").get_attribute("aria-label")
     photograph(page, artefacts, "after")
-    assert "Replay 3" in page.locator("[role=status]").first.text_content()
