@@ -3,6 +3,9 @@
 import functools
 
 from ..bench.evidence import STEPS_CASES, Evidence, committed, load
+from .observe import CellState, Observation
+from .setup import Setup
+from .trace_batches import full_size
 
 
 @functools.cache
@@ -26,4 +29,14 @@ def share(steps: int) -> float:
     return evidence().copy_share(STEPS_CASES[steps]).median
 
 
-FACTS = {"us": us, "times": times, "share": share}
+@functools.cache
+def unread_share() -> float:
+    """Of the cells of `page_table_1` that a replay of sixteen recorded requests writes, those nobody reads; 0..1."""
+    setup = Setup(bs=16, width=4096, page_size=64, topk=2048)
+    observation = Observation(setup)
+    observation.replay(full_size(setup, 2000))
+    states = observation.states(0)["page_table_1"]
+    return int((states == CellState.UNREAD).sum()) / int((states <= CellState.UNREAD).sum())
+
+
+FACTS = {"us": us, "times": times, "share": share, "unread_share": unread_share}
