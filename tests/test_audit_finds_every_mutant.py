@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from device import DEVICE
 from mutants import BS, GALLERY, STEPS, WIDTH
 
 from nsa_core.audit import KINDS, audit
@@ -70,8 +69,7 @@ def test_the_same_refresh_without_its_fault_is_clean():
         (m.mode, m.fixed_width, m.sets, str(m.config)): m for m in GALLERY if m.sets != "nominal"
     }.values():
         report = report_on(replace(mutant, make=lambda replay, sets: replay))
-        waits = DEVICE == "cuda" and mutant.config.get("flashmla_dense")  # the host walks over lengths it reads back
-        assert report.kinds == ({"host synchronisation"} if waits else set()), f"{mutant.name}: {report}"
+        assert report.ok, f"{mutant.name}: {report}"
 
 
 def test_steps_are_told_apart():
