@@ -114,7 +114,8 @@ class Observation:
         kept = [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
         self.cost = traffic.cost
         if REGISTRY[self.setup.strategy].needs_triton:  # what a kernel reads, nobody sees
-            self.cost = Cost(report.paths["launch"], report.paths.get("copy_", 0), None, None)
+            launches = report.paths.get("launch", 0) + report.paths.get("graph", 0)
+            self.cost = Cost(launches, report.paths.get("copy_", 0), None, None)
         return kept
 
     def _reach(self) -> list[dict[str, torch.Tensor]]:
