@@ -788,15 +788,18 @@ def slots_pass_through_int16(replay, sets):
     return refresh
 
 
+LATE = 0.5  # seconds; the pause of an audit must be longer
+
+
 def writing_late(replay, write):
-    """Calls `write(batch)` from a thread, once no other refresh has followed for a while."""
+    """Calls `write(batch)` from a thread, once no other refresh has followed for longer than a busy machine takes."""
     late = threading.Timer(0, int)
 
     def refresh(batch):
         nonlocal late
         late.cancel()
         replay(batch)
-        late = threading.Timer(0.02, write, [batch])
+        late = threading.Timer(LATE, write, [batch])
         late.start()
 
     return refresh

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mutants import BS, GALLERY, STEPS, WIDTH
+from mutants import BS, GALLERY, LATE, STEPS, WIDTH
 
-from nsa_core.audit import KINDS, audit
+from nsa_core.audit import KINDS, audit, probes
 
 FOUND_ON_CPU = set(KINDS) - {"host synchronisation", "allocation"}
 
@@ -15,7 +15,10 @@ FOUND_ON_CPU = set(KINDS) - {"host synchronisation", "allocation"}
 def report_on(mutant):
     refresh, sets, config, table = mutant.build()
     options = {"contract": mutant.contract, "fixed_width": mutant.fixed_width}
-    return audit(refresh, sets, config, table, mutant.mode, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        if mutant.kind == "written late":
+            patch.setattr(probes, "_PAUSE", 4 * LATE)
+        return audit(refresh, sets, config, table, mutant.mode, **options)
 
 
 @functools.cache
