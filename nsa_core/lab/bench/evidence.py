@@ -11,7 +11,7 @@ from .stats import Spread, ratio
 
 RECORD_CASES = {4: "record-4", 8: "record-8"}
 STEPS_CASES = {1: "decode-steps-1", 2: "decode-steps-2", **RECORD_CASES, 16: "decode-steps-16"}
-_CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
+CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
 _RUN_COLUMNS = ("machine", "device", "date", "case", "kind")
 _COMMITTED = "h200.jsonl"
 
@@ -94,7 +94,7 @@ def runs(rows: Iterable[Row]) -> list[Evidence]:
 def committed() -> Path:
     """The recording that comes with the project: from the installed package, else from the checkout."""
     packaged = resources.files("nsa_core.lab") / "data" / _COMMITTED
-    path = Path(str(packaged)) if packaged.is_file() else _CHECKOUT_RESULTS / _COMMITTED
+    path = Path(str(packaged)) if packaged.is_file() else CHECKOUT_RESULTS / _COMMITTED
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; record one: python -m nsa_core bench --record FILE, or name one")
     return path
@@ -102,7 +102,7 @@ def committed() -> Path:
 
 def recordings() -> list[Path]:
     """Every recording at hand: those of the checkout, or the one in the installed package."""
-    return sorted(_CHECKOUT_RESULTS.glob("*.jsonl")) or [committed()]
+    return sorted(CHECKOUT_RESULTS.glob("*.jsonl")) or [committed()]
 
 
 def load(paths: Iterable[Path]) -> list[Evidence]:
