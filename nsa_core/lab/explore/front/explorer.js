@@ -320,9 +320,6 @@ class Explorer {
 
 export default {
   render({ model, el }) {
-    // In JupyterLab the stored picture stands above the live explorer until this runs.
-    const area = el.closest(".jp-OutputArea");
-    for (const picture of area ? area.querySelectorAll(".jp-OutputArea-child:has(img)") : []) picture.style.display = "none";
     const explorer = new Explorer(model, el);
     return () => explorer.stop();
   },
