@@ -12,7 +12,7 @@ _COMMANDS = {
     "bench": ("lab.bench", "measure strategies, their parts and the floors"),
     "decide": ("lab.decision", "evaluate the decision's own criteria on measurements"),
     "audit": ("audit", "find stale, torn and moved metadata before a graph reads it"),
-    "explore": ("lab.explore", "draw what one replay writes and leaves"),
+    "explore": ("lab.explore", "show what one replay writes and leaves"),
 }
 _BAD_INPUT = (ArithmeticError, LookupError, ModuleNotFoundError, OSError, RuntimeError, TypeError, ValueError)
 

@@ -393,6 +393,8 @@ def test_what_cannot_run_here_is_offered_with_the_reason(session):
 
 
 REFUSED = {
+    "gone": ({"finish": "B"}, "B", "no request B is in the batch of replay 3"),
+    "half a token": ({"edit": "A", "length": 2.5}, "A", "the length of request A must be a whole number"),
     "too long": ({"edit": "A", "length": 25}, "A", "seq_lens[0] is 25"),
     "negative": ({"edit": "A", "length": -1}, "A", "seq_lens[0] is -1"),
     "no number": ({"edit": "A", "length": None, "accepted": 1.5}, "A", "must be a whole number"),
@@ -471,6 +473,8 @@ def test_batches_of_a_trace_fix_what_they_fix():
     assert {c["name"] for c in state["controls"] if c["why"]} == {"mode", "page_size"} and state["edit"]["why"]
     assert len(json.dumps(state["frames"])) < 100_000
     assert not explorer.ask(set="tables", value="real_page_table")
+    for intent in ({"edit": "1", "length": 5}, {"finish": "1"}, {"admit": 5}, {"set": "nothing", "value": "1"}):
+        assert explorer.ask(**intent)
 
 
 def test_a_slow_strategy_says_how_far_it_is():

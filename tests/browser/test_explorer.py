@@ -4,11 +4,10 @@ Run: `pytest -m browser -s tests/browser` also prints how long a change took fro
 """
 
 import json
-import statistics
 
 import pytest
 import test_lab
-from test_lab import FLAGS, ROOT
+from test_lab import FLAGS, ROOT, TIMED, report
 
 from nsa_core.lab.explore.session import MODES, Session
 from nsa_core.lab.explore.setup import Setup
@@ -34,21 +33,6 @@ else {
 </script></html>"""
 KINDS = {".js": "text/javascript", ".css": "text/css"}
 PAINTED = "() => Number(document.querySelector('.nsa-explorer')?.dataset.painted || 0)"
-# Milliseconds from a changed control, or a click, to the frame that shows it.
-TIMED = """(act) => new Promise((done, fail) => {
-  setTimeout(() => fail(new Error(`no picture of ${JSON.stringify(act)}`)), 4000);
-  const root = document.querySelector('.nsa-explorer'), begin = performance.now();
-  const select = root.querySelectorAll('.nsa-controls select')[act.control];
-  const seen = new MutationObserver(() => {
-    if (select && select.value !== act.value) return;
-    seen.disconnect();
-    requestAnimationFrame(() => done(performance.now() - begin));
-  });
-  seen.observe(root, { attributes: true, attributeFilter: ['data-painted'] });
-  if (!select) return root.querySelector(act.click).click();
-  select.value = act.value;
-  select.dispatchEvent(new Event('change'));
-})"""
 WIDE = (
     "() => [...document.querySelectorAll('*')].filter((e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth && "
 )
@@ -109,11 +93,6 @@ def serve(route):
 
 def facts(page):
     return page.locator(".nsa-facts").inner_text()
-
-
-def report(title, milliseconds):
-    middle, worst = statistics.median(milliseconds), max(milliseconds)
-    print(f"\n{title}: median {middle:.0f} ms, worst {worst:.0f} ms of {len(milliseconds)}")
 
 
 def test_every_option_of_every_control_is_shown_by_its_control_and_soon(visit):

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -43,6 +44,21 @@ RUN_ALL = """async () => {
     await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs');
     await window.jupyterapp.commands.execute('notebook:run-all-cells');
 }"""
+# Milliseconds from a changed control, or a click, to the frame that shows it.
+TIMED = """(act) => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error(`no picture of ${JSON.stringify(act)}`)), 4000);
+  const root = document.querySelector('.nsa-explorer'), begin = performance.now();
+  const select = root.querySelectorAll('.nsa-controls select')[act.control];
+  const seen = new MutationObserver(() => {
+    if (select && select.value !== act.value) return;
+    seen.disconnect();
+    requestAnimationFrame(() => done(performance.now() - begin));
+  });
+  seen.observe(root, { attributes: true, attributeFilter: ['data-painted'] });
+  if (!select) return root.querySelector(act.click).click();
+  select.value = act.value;
+  select.dispatchEvent(new Event('change'));
+})"""
 NOTE = "(text) => document.querySelector('.nsa-note')?.textContent === text"
 
 pytestmark = pytest.mark.browser
@@ -167,6 +183,11 @@ def artefacts(tmp_path):
     return folder
 
 
+def report(title, milliseconds):
+    middle, worst = statistics.median(milliseconds), max(milliseconds)
+    print(f"\n{title}: median {middle:.0f} ms, worst {worst:.0f} ms of {len(milliseconds)}")
+
+
 def photograph(page, folder, moment):
     """The explorer as readers with a small and with a large screen see it."""
     for width in reversed(WIDTHS):
@@ -183,7 +204,10 @@ def test_the_explorer_takes_the_place_of_its_picture_and_answers(page, artefacts
     area = page.locator(".jp-OutputArea:has(.nsa-explorer)").first
     assert area.locator("img").count() == 1 and not area.locator("img").is_visible()
     photograph(page, artefacts, "before")
-    explorer.locator("select").nth(1).select_option("eager")
+    strategies = [{"control": 1, "value": value} for value in ("eager", "foreach", "shared", "copy", "eager")]
+    report("a strategy, in JupyterLab", [page.evaluate(TIMED, act) for act in strategies])
+    modes = [{"control": 0, "value": value} for value in ("target_verify", "draft_extend", "decode")]
+    report("a mode, in JupyterLab", [page.evaluate(TIMED, act) for act in modes])
     page.wait_for_function(
         "() => document.querySelector('.nsa-costs').textContent.includes('42')", timeout=CHANGE_S * 1000
     )

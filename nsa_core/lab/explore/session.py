@@ -15,7 +15,7 @@ MODES = {  # value: (label, what it changes in a setup)
     "decode": ("decode", {"mode": ForwardMode.DECODE, "fixed_width": False}),
     "target_verify": ("target verify", {"mode": ForwardMode.TARGET_VERIFY, "fixed_width": False}),
     "draft_extend": ("draft extend, ragged", {"mode": ForwardMode.DRAFT_EXTEND, "fixed_width": False}),
-    "draft_extend_fixed": ("draft extend, fixed width", {"mode": ForwardMode.DRAFT_EXTEND, "fixed_width": True}),
+    "draft_extend_fixed": ("draft extend, d rows", {"mode": ForwardMode.DRAFT_EXTEND, "fixed_width": True}),
 }
 TABLE_CHOICES = {"both": TABLES, **{name: (name,) for name in TABLES}}
 SHOWN = ("eager", "copy", "foreach", "shared", "fused", "shared+fused", "graph", "shared+graph")
@@ -81,22 +81,33 @@ class Session:
         for what, number in (("length", length), ("accepted", accepted)):
             if number is not None and not isinstance(number, int):
                 raise ValueError(f"the {what} of request {name} must be a whole number")
-        old = next(request for request in self.view.rosters[at] if request.name == name)
+        old = self._request(at, name)
         new = replace(old, length=old.length if length is None else length)
         if accepted is not None:
             new = replace(new, accepted=accepted)
         self._append(at, tuple(new if request is old else request for request in self.view.rosters[at]))
 
     def finish(self, at: int, name: str) -> None:
-        self._append(at, tuple(request for request in self.view.rosters[at] if request.name != name))
+        gone = self._request(at, name)
+        self._append(at, tuple(request for request in self.view.rosters[at] if request is not gone))
 
     def admit(self, at: int, length: int) -> None:
+        if self.recorded:
+            raise ValueError(RECORDED)
         used = {request.name for roster in self.view.rosters[: at + 1] for request in roster}
         name = next(chr(code) for code in range(ord("A"), 0x110000) if chr(code) not in used)
         self._append(at, (*self.view.rosters[at], Request(name, length)))
 
     def reset(self) -> None:
         self._show(replace(self.view, rosters=self.story))
+
+    def _request(self, at: int, name: str) -> Request:
+        if self.recorded:
+            raise ValueError(RECORDED)
+        for request in self.view.rosters[at]:
+            if request.name == name:
+                return request
+        raise ValueError(f"no request {name} is in the batch of replay {at + 1}")
 
     def _append(self, at: int, roster: Roster) -> None:
         self._show(replace(self.view, rosters=(*self.view.rosters[: at + 1], roster)))

@@ -45,7 +45,8 @@ class Explorer(anywidget.AnyWidget):
 
     def ask(self, at: int | None = None, **intent) -> str:
         """Do what the front end asks for, e.g. ask(set="strategy", value="fused"); returns the refusal, if any."""
-        at, refusal, session = self.at if at is None else at, None, self.session
+        refusal, session = None, self.session
+        at = min(self.at if at is None else at, len(session.frames) - 1)
         try:
             match intent:
                 case {"set": name, "value": value}:

@@ -172,7 +172,7 @@ class Explorer {
       label.title = control.why || control.hint || "";
       select.setAttribute("aria-invalid", refused);
       label.classList.toggle("nsa-refused", refused);
-      label.querySelector("small").textContent = refused ? refusal.text : "";
+      label.querySelector("small").textContent = refused ? `Refused. ${refusal.text}` : "";
     });
   }
 
@@ -230,7 +230,7 @@ class Explorer {
       return chip;
     });
     const full = scene.requests.length >= edit.most ? `${edit.most} requests were captured; finish one first` : null;
-    const refused = refusal && !this.state.controls.some((c) => c.name === refusal.control) ? refusal.text : "";
+    const refused = refusal && !this.state.controls.some((c) => c.name === refusal.control) ? `Refused. ${refusal.text}` : "";
     this.requests.replaceChildren(
       h("span", { className: "nsa-name" }, edit.long ? `${plural(scene.requests.length, "request")} of a recorded trace` : "Lengths"), ...chips,
       ...(edit.long ? [] : [button("admit", "+ admit", "Admit a request", { admit: 5 }, edit.why || full), edit.changed ? button("reset", "back to the story", "Drop these batches, back to the story", { reset: true }) : ""]),
@@ -320,9 +320,6 @@ class Explorer {
 
 export default {
   render({ model, el }) {
-    // In JupyterLab the stored picture stands above the live explorer until this runs.
-    const area = el.closest(".jp-OutputArea");
-    for (const picture of area ? area.querySelectorAll(".jp-OutputArea-child:has(img)") : []) picture.style.display = "none";
     const explorer = new Explorer(model, el);
     return () => explorer.stop();
   },
