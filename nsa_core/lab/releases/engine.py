@@ -1,4 +1,4 @@
-"""A release's draft steps, driven as its CUDA-graph runner drives them: built, captured, refreshed; its own buffers."""
+"""A release's draft steps as its CUDA-graph runner drives them: built, captured, refreshed; its own buffers."""
 
 import contextlib
 from collections.abc import Callable
@@ -23,6 +23,7 @@ class Engine:
     """
 
     replays: str  # the method that a refresh calls
+    needs_host_lengths: bool
 
     def __init__(self, loaded: Loaded, config: NSAConfig, req_to_token: torch.Tensor, steps: int) -> None:
         self.release, self.config, self.req_to_token = loaded.release, config, req_to_token
@@ -32,7 +33,7 @@ class Engine:
         self.draft.speculative_num_steps = steps + self.release.spare_steps
 
     def capture(self, bs: int, mode: ForwardMode) -> list[object]:
-        """The captured sets of all steps, the release's own objects. Once per engine: a release keeps one per size."""
+        """The captured sets of all steps, the release's own objects. Once per engine: it keeps one mode per size."""
         self.bs, self.mode = bs, mode
         rows, device = bs * self.config.rows_per_request(mode), self.req_to_token.device
         fill = torch.full((bs,), self.backends[0].get_cuda_graph_seq_len_fill_value(), device=device)
@@ -68,12 +69,14 @@ class Engine:
 
     def _forward_batch(self, batch: ReplayBatch) -> SimpleNamespace:
         """As much of the engine's batch as a refresh reads."""
-        accepts = batch.accept_length
+        accepts, host_lengths = batch.accept_length, batch.seq_lens_cpu
+        if host_lengths is None and self.needs_host_lengths:
+            host_lengths = batch.seq_lens.cpu()
         return SimpleNamespace(
             batch_size=self.bs,
             req_pool_indices=batch.req_pool_indices,
             seq_lens=batch.seq_lens,
-            seq_lens_cpu=self._host_lengths(batch),
+            seq_lens_cpu=host_lengths,
             seq_lens_sum=-1,
             forward_mode=EngineMode(self.mode),
             spec_info=SimpleNamespace(accept_length=accepts, num_accept_tokens=accepts),
@@ -99,14 +102,12 @@ class NsaEngine(Engine):
     """0.5.6 to 0.5.10: one function captures, another replays, and the host must know every length."""
 
     replays = "init_forward_metadata_replay_cuda_graph"
+    needs_host_lengths = True
 
     def _made(self, cls: type) -> object:
         backend = super()._made(cls)
         backend.real_page_size, backend._force_attn_forward_mla = self.config.page_size, False
         return backend
-
-    def _host_lengths(self, batch: ReplayBatch) -> torch.Tensor:
-        return batch.seq_lens.cpu() if batch.seq_lens_cpu is None else batch.seq_lens_cpu
 
     def _capture(self, b: SimpleNamespace, rows: int) -> None:
         if self.mode.is_decode_or_idle():
@@ -127,6 +128,7 @@ class DsaEngine(Engine):
     """0.5.23: one function captures and replays, and reads no length on the host."""
 
     replays = "init_forward_metadata_out_graph"
+    needs_host_lengths = False
 
     def _made(self, cls: type) -> object:
         backend = super()._made(cls)
@@ -138,9 +140,6 @@ class DsaEngine(Engine):
         backend._get_device_sm = backend._is_blackwell = None
         backend._init_kpool_metadata_fusion()
         return backend
-
-    def _host_lengths(self, batch: ReplayBatch) -> torch.Tensor | None:
-        return batch.seq_lens_cpu
 
     def _capture(self, b: SimpleNamespace, rows: int) -> None:
         for backend in self.backends:

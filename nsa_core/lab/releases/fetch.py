@@ -1,4 +1,4 @@
-"""A release's files on this machine: its wheel through pip, checked by its hash, of which the files that run are kept."""
+"""A release's files on this machine: its wheel through pip, checked by its hash; the files that run are kept."""
 
 import hashlib
 import os

@@ -23,7 +23,7 @@ _SMS = 132  # of an H100 or H200, to make a schedule for where there is no GPU
 
 
 class StandInUsed(BaseException):
-    """A release called what only stands in for its engine. No Exception: a release that swallows those may not go on."""
+    """A release called what only stands in for its engine. No Exception: some releases swallow those and go on."""
 
 
 class StandIn:

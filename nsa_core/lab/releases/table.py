@@ -1,4 +1,4 @@
-"""Which releases of SGLang can be driven: their wheels, the files that run, how they are built, what a CPU can run."""
+"""Which releases of SGLang can be driven: their wheels, the files that run, and what of them a CPU can run."""
 
 from dataclasses import dataclass
 
