@@ -6,7 +6,7 @@ package. A release's own files run; every other module of the engine they name i
 
 from .engine import Engine, engine_of
 from .fetch import NotFetched, cache_folder, fetch
-from .standins import Loaded, StandInUsed, load
+from .standins import Loaded, StandInUsed, load, missing_packages
 from .table import RELEASES, Release, release_named
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "engine_of",
     "fetch",
     "load",
+    "missing_packages",
     "release_named",
 ]

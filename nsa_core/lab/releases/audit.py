@@ -55,6 +55,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _chosen(args: argparse.Namespace) -> tuple[Release, torch.device, list[ForwardMode], list[int], int]:
     release, device = release_named(args.release), device_named(args.device)
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {args.device!r}: a release runs on cpu or cuda")
     if args.strategy:
         raise ValueError(f"--strategy is for this package's own, but --release is {release.name}; leave out one")
     sizes, all_steps = args.page_size or [_PAGE_SIZE], args.steps or [_STEPS]

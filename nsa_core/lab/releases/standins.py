@@ -143,7 +143,8 @@ def load(release: Release, folder: Path, device: torch.device) -> Loaded:
     """
     if "sglang" in sys.modules:
         raise RuntimeError(f"sglang is imported already; {release.name} needs a process of its own")
-    _require_packages(release, device)
+    if missing := missing_packages(release, device):
+        raise RuntimeError(missing)
     if release.schedule:
         _provide_deep_gemm(release, device)
     finder, family = ReleaseFinder(release, folder, device), _FAMILIES[release.prefix]
@@ -153,13 +154,11 @@ def load(release: Release, folder: Path, device: torch.device) -> Loaded:
     return Loaded(release, folder, getattr(module, f"{family}Backend"), getattr(module, f"{family}MultiStepBackend"))
 
 
-def _require_packages(release: Release, device: torch.device) -> None:
+def missing_packages(release: Release, device: torch.device) -> str | None:
+    """What has to be installed before a release's refresh runs on `device`; None when nothing has."""
     needed = release.needs if device.type == "cuda" else set(release.needs) & {"triton"}
     missing = [PACKAGES[name] for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        raise RuntimeError(
-            f"{release.name} on {device.type} needs {', '.join(missing)}: pip install {' '.join(missing)}"
-        )
+    return f"{release.name} on {device.type} needs: pip install {' '.join(missing)}" if missing else None
 
 
 def _provide_deep_gemm(release: Release, device: torch.device) -> None:
