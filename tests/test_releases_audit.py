@@ -62,7 +62,7 @@ def test_the_way_that_was_asked_for_was_taken(name, flags):
     ran, release = audits["decode"]["4"]["ran"], RELEASES[name]
     computed_once = bool(release.flags or release.prefix == "dsa") and not flags
     assert ("_precompute_replay_metadata" in ran) == computed_once
-    by_kernel = bool(release.cuda_only) and computed_once
+    by_kernel = bool(release.kernel) and computed_once
     assert ("fused_metadata_copy_multi_cuda" in ran) == (by_kernel and ON_GPU)
     fell_back = [line for line in audits["said"] if "falling back" in line]
     assert bool(fell_back) == (by_kernel and not ON_GPU), fell_back

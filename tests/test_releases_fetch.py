@@ -34,10 +34,9 @@ def made(tmp_path, monkeypatch):
     return replace(
         RELEASES["sglang==0.5.7"],
         version="0.0.0",
-        wheel=wheel.name,
         sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
         modules=("sglang.srt.layers.attention.nsa_backend",),
-        sources=("sglang/jit_kernel/include/",),
+        cuda="sglang/jit_kernel",
     )
 
 
@@ -63,7 +62,7 @@ def test_what_is_in_the_cache_needs_neither_wheel_nor_index(made, monkeypatch):
 
 
 def test_other_files_of_the_same_wheel_are_another_folder(made):
-    assert fetch(replace(made, sources=())) != fetch(made)
+    assert fetch(replace(made, cuda=None)) != fetch(made)
 
 
 def test_another_wheel_than_the_pinned_one_is_refused_before_it_is_unpacked(made):

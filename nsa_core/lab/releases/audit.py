@@ -98,7 +98,7 @@ def about(release: Release, device: torch.device, flags: Iterable[str] | None) -
         if release.schedule and release.told_cuda
         else "the release makes no paged-MQA schedule"
     )
-    kernels = "; what imports a CUDA kernel raises ImportError" if release.cuda_only else ""
+    kernels = "; what imports a CUDA kernel raises ImportError" if release.kernel else ""
     return [*lines, f"no GPU: {schedule}{kernels}"]
 
 

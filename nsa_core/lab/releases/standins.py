@@ -61,7 +61,7 @@ class ReleaseFinder(MetaPathFinder, Loader):
 
     def __init__(self, release: Release, folder: Path, device: torch.device) -> None:
         self.release, self.folder, self.importing = release, folder, True
-        self.absent = () if device.type == "cuda" else release.cuda_only
+        self.absent = None if device.type == "cuda" else release.kernel
         self.answers = answers(release, device)
 
     def require_importing(self, name: str) -> None:
@@ -69,7 +69,7 @@ class ReleaseFinder(MetaPathFinder, Loader):
             raise StandInUsed(f"{self.release.name} called {name}, which only stands in for its engine")
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if name.partition(".")[0] not in _REPLACED or name in self.absent:
+        if name.partition(".")[0] not in _REPLACED or name == self.absent:
             return None
         if not runs(self.release, name):
             return ModuleSpec(name, self, is_package=True)
