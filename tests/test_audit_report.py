@@ -251,6 +251,24 @@ def test_fixed_width_asks_for_no_accept_lengths():
     assert {False, True} == {batch.seq_lens_cpu is None for batch in asked[True]}
 
 
+@pytest.mark.parametrize("exact_mirrors", (False, True))
+@pytest.mark.parametrize("shortest", (0, 1))
+def test_batches_can_be_kept_to_those_an_engine_forms(shortest, exact_mirrors):
+    backend, sets = backend_for(EXTEND)
+    asked = []
+
+    def refresh(batch):
+        asked.append(
+            [None if t is None else t.tolist() for t in (batch.seq_lens, batch.accept_length, batch.seq_lens_cpu)]
+        )
+        backend.replay(batch, EXTEND)
+
+    assert audited(backend, sets, EXTEND, refresh, shortest=shortest, exact_mirrors=exact_mirrors).ok
+    assert min(min(lengths) for lengths, _, _ in asked) == shortest
+    assert min(min(accepts) for _, accepts, _ in asked) == shortest
+    assert all(mirror in (None, lengths) for lengths, _, mirror in asked) == exact_mirrors
+
+
 def test_batches_of_either_form_can_be_audited_together():
     backend, sets = backend_for(EXTEND)
     batches = [Requests((1, 2), (0, 1), accepts).batch(EXTEND) for accepts in ((1, 2), None, (0, 1))]
@@ -280,6 +298,7 @@ REFUSED = {
         {"batches": [GOOD, Requests((1, 1), (0, 5), ()).batch(DECODE)]},
         r"batches\[1\]: req_pool_indices\[1\] is 5",
     ),
+    "a longer shortest": (ValueError, {"shortest": 2}, "shortest must be 0 or 1, got 2"),
     "fixed width in another mode": (ValueError, {"fixed_width": True}, "fixed_width is .*, but mode is DECODE"),
     "accept lengths in fixed width": (
         ValueError,

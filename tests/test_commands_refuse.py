@@ -47,6 +47,11 @@ HOSTILE = {
         "--report missing": "No such file or directory: 'missing'",
         "--report .": "Is a directory: '.'",
         "--record /dev/full": "No space left on device: '/dev/full'",
+        "--release sglang==0.5": "release 'sglang==0.5' is not known; choose one of sglang==0.5.6.post2, ",
+        "--release sglang==0.5.7,vllm": "release 'vllm' is not known; choose one of ",
+        "--release sglang==0.5.7 --case step-offset-decode": "case 'step-offset-decode' has a condition ",
+        "--release sglang==0.5.7 --flag A=1": "--flag A=1: sglang==0.5.7 chooses its refresh by SGLANG_NSA_ENABLE",
+        "--flag A=1": "--flag is for a release; name one with --release",
     },
     "decide": {
         "--recording missing": "No such file or directory: 'missing'",

@@ -33,6 +33,7 @@ LAYERS = [
     "lab.bench",
     "lab.decision",
     "lab.explore",
+    "lab.releases",
     "__main__",
 ]
 TRITON_HOMES = {"kernels", "strategies"}

@@ -103,7 +103,7 @@ def _refill(batch: ReplayBatch, values: dict[str, torch.Tensor | None]) -> Repla
 
 @dataclass(frozen=True)
 class Limits:
-    """What a valid batch of this audit may be. fixed_width: it has no accept lengths in draft extend."""
+    """What a valid batch of this audit may be; the options are those of `audit`."""
 
     config: NSAConfig
     mode: ForwardMode
@@ -111,6 +111,8 @@ class Limits:
     pool: int
     longest: int
     fixed_width: bool = False
+    shortest: int = 0
+    exact_mirrors: bool = False
 
     @property
     def ragged(self) -> bool:
@@ -135,7 +137,14 @@ def default_cases(limits: Limits) -> list[Case]:
     cases = [_plain(limits, i, name, cycle) for i, (name, cycle) in enumerate(_cycles(limits).items())]
     cases += _special(limits, cases[1])
     cases += [_random_case(limits, seed) for seed in range(_RANDOM_CASES)]
-    return cases
+    return [_formed(limits, case) for case in cases if not (limits.exact_mirrors and case.bound)]
+
+
+def _formed(limits: Limits, case: Case) -> Case:
+    """A case as an engine forms it that has no request, and no request in draft extend, below `shortest`."""
+    least = limits.shortest
+    lengths, accepts = (v and tuple(max(n, least) for n in v) for v in (case.lengths, case.accepts))
+    return replace(case, lengths=lengths, accepts=accepts)
 
 
 def _cycles(limits: Limits) -> dict[str, list[int]]:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -57,12 +57,7 @@ def main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(device)
     sections, cases = _chosen(args)
-    recorded = read(args.compare) if args.compare else []
-    rows, failures = _measure(args, device, sections, cases)
-    _show(rows, {row.get("case") for row in rows} if args.case else _SHOWN_AT_END)
-    if recorded:
-        print(f"\nagainst {args.compare}:\n{report.text(report.compare(rows, recorded))}")
-    return _conclude(rows, failures)
+    return measure(args, device, [*sections, *cases], Bench, None if args.case else _SHOWN_AT_END)
 
 
 def _chosen(args: argparse.Namespace) -> tuple[list[str], list[BenchCase]]:
@@ -74,10 +69,19 @@ def _chosen(args: argparse.Namespace) -> tuple[list[str], list[BenchCase]]:
     return sections, select(patterns)
 
 
-def _measure(
-    args: argparse.Namespace, device: torch.device, sections: Sequence[str], cases: Sequence[BenchCase]
-) -> tuple[list[Row], list[str]]:
+def measure(
+    args: argparse.Namespace,
+    device: torch.device,
+    items: Sequence[str | BenchCase],
+    make: Callable[..., Bench],
+    shown: Collection[str] | None = None,
+) -> int:
+    """Measure sections and cases with the bench that `make` makes, record and print; returns the exit status.
+
+    shown: cases whose rows are printed; None for all.
+    """
     rows: list[Row] = []
+    recorded = read(args.compare) if args.compare else []
     recording = Recording(args.record) if args.record else None
 
     def sink(new: Sequence[Row]) -> None:
@@ -86,15 +90,18 @@ def _measure(
             recording.append(new)
 
     names = None if args.strategy is None else args.strategy.split(",")
-    bench = Bench(device, sink, strategies=names, budget_s=_budget_s(args, device))
+    bench = make(device, sink, strategies=names, budget_s=_budget_s(args, device))
     if any(case.decode_gemms for case in cases):
         exposure.require(device, bench.strategies)
     with recording or nullcontext():
         _announce(bench)
         bench.warm_up()
-        for item in _progress([*sections, *cases]):
+        for item in _progress(items):
             bench.case(item) if isinstance(item, BenchCase) else bench.section(item)
-    return rows, bench.failures
+    _show(rows, {row.get("case") for row in rows} if shown is None else shown)
+    if recorded:
+        print(f"\nagainst {args.compare}:\n{report.text(report.compare(rows, recorded))}")
+    return _conclude(rows, bench.failures)
 
 
 def _budget_s(args: argparse.Namespace, device: torch.device) -> float:
@@ -117,7 +124,7 @@ def _announce(bench: Bench) -> None:
     print("Microseconds per call; median, and first and third quartile as the spread.", flush=True)
 
 
-def _progress(items: list[str | BenchCase]) -> Iterator[str | BenchCase]:
+def _progress(items: Sequence[str | BenchCase]) -> Iterator[str | BenchCase]:
     """The items, with a bar on a terminal's stderr where tqdm is installed."""
     try:
         from tqdm import tqdm
@@ -130,7 +137,7 @@ def _progress(items: list[str | BenchCase]) -> Iterator[str | BenchCase]:
         yield item
 
 
-def _show(rows: Sequence[Row], cases) -> None:
+def _show(rows: Sequence[Row], cases: Collection[str]) -> None:
     shown = [row for row in rows if row.get("case") in cases or row.get("kind") == "bandwidth"]
     lines = [line for line in report.beside_floors(report.latest(shown)) if line["case"] in cases]
     speeds = [{"copy": row["name"], "GB/s": row["gb_per_s"]} for row in rows if row.get("kind") == "bandwidth"]
