@@ -91,7 +91,7 @@ def measure(
 
     names = None if args.strategy is None else args.strategy.split(",")
     bench = make(device, sink, strategies=names, budget_s=_budget_s(args, device))
-    if any(case.decode_gemms for case in cases):
+    if any(getattr(item, "decode_gemms", 0) for item in items):
         exposure.require(device, bench.strategies)
     with recording or nullcontext():
         _announce(bench)
