@@ -21,7 +21,7 @@ BS, WIDTH, POOL = 3, 333, 7
 STEPS = {"cpu": (2, 4), "cuda": (1, 2, 3, 4, 6)}  # of decode; in other modes a release has one backend
 CONFIG = nsa.NSAConfig(index_topk=96, num_draft_tokens=4, max_context_len=WIDTH)
 POISON = -0x5A5A5A5B
-INTERPRETED_BATCHES = 5  # Triton's interpreter is slow
+INTERPRETED, INTERPRETED_BATCHES = ("batched", "fused"), 5  # Triton's interpreter is slow
 
 
 def new_engine(loaded, device, steps):
@@ -51,14 +51,15 @@ def compared(loaded, device, mode, all_steps):
     config = nsa.NSAConfig(**vars(CONFIG) | {"paged_mqa_num_sms": sms_of_schedule(sets[0])})
     batches, found = engine_batches(engine, mode, device), {}
     for name, info in nsa.strategies(device).items():
-        if not info.available or name.startswith("shared"):
+        interpreted = info.needs_triton and device.type == "cpu"
+        if not info.available or name.startswith("shared") or (interpreted and name not in INTERPRETED):
             continue
         backend = nsa.MultiStepBackend(config, engine.req_to_token, max(all_steps), strategy=name)
         backend.adopt(BS, mode, sets)
         exact = info.contract == "exact" and loaded.release.exact
-        few = info.needs_triton and device.type == "cpu"
         places = [
-            differing(engine, backend, sets, b, mode, exact) for b in batches[: INTERPRETED_BATCHES if few else None]
+            differing(engine, backend, sets, b, mode, exact)
+            for b in batches[: INTERPRETED_BATCHES if interpreted else None]
         ]
         found[name] = {"exact": exact, "batches": len(places), "differ": sorted(set().union(*places))}
     return found
@@ -67,8 +68,8 @@ def compared(loaded, device, mode, all_steps):
 def engine_batches(engine, mode, device):
     """The audit's batches, as the release's engine forms them."""
     fixed_width, longest = engine.release.fixed_width and mode is EXTEND, WIDTH - CONFIG.length_growth(mode, 0)
-    limits = Limits(CONFIG, mode, BS, POOL, longest, fixed_width, shortest=1, exact_mirrors=True)
-    return [case.batch(device) for case in default_cases(limits) if case.layout != "every second"]
+    limits = Limits(CONFIG, mode, BS, POOL, longest, fixed_width, engine_batches=True)
+    return [case.batch(device) for case in default_cases(limits)]
 
 
 def differing(engine, backend, sets, batch, mode, exact):

@@ -20,6 +20,7 @@ WAYS = [(name, flags) for name, r in RELEASES.items() for flags in ((), (OFF,)) 
 IDS = [" ".join((name, *flags)) for name, flags in WAYS]
 
 each_way = pytest.mark.parametrize(("name", "flags"), WAYS, ids=IDS)
+each_release = pytest.mark.parametrize("name", RELEASES)
 
 
 def require(name):

@@ -251,22 +251,23 @@ def test_fixed_width_asks_for_no_accept_lengths():
     assert {False, True} == {batch.seq_lens_cpu is None for batch in asked[True]}
 
 
-@pytest.mark.parametrize("exact_mirrors", (False, True))
-@pytest.mark.parametrize("shortest", (0, 1))
-def test_batches_can_be_kept_to_those_an_engine_forms(shortest, exact_mirrors):
+@pytest.mark.parametrize("engine_batches", (False, True))
+def test_batches_can_be_kept_to_those_an_engine_forms(engine_batches):
     backend, sets = backend_for(EXTEND)
-    asked = []
+    lengths, accepts, loose_mirrors, strided = [], [], [], []
 
     def refresh(batch):
-        asked.append(
-            [None if t is None else t.tolist() for t in (batch.seq_lens, batch.accept_length, batch.seq_lens_cpu)]
+        lengths.extend(batch.seq_lens.tolist())
+        accepts.extend(batch.accept_length.tolist())
+        loose_mirrors.append(
+            batch.seq_lens_cpu is not None and batch.seq_lens_cpu.tolist() != batch.seq_lens.tolist()
         )
+        strided.append(not batch.seq_lens.is_contiguous())
         backend.replay(batch, EXTEND)
 
-    assert audited(backend, sets, EXTEND, refresh, shortest=shortest, exact_mirrors=exact_mirrors).ok
-    assert min(min(lengths) for lengths, _, _ in asked) == shortest
-    assert min(min(accepts) for _, accepts, _ in asked) == shortest
-    assert all(mirror in (None, lengths) for lengths, _, mirror in asked) == exact_mirrors
+    assert audited(backend, sets, EXTEND, refresh, engine_batches=engine_batches).ok
+    assert min(lengths) == min(accepts) == int(engine_batches)
+    assert any(loose_mirrors) == any(strided) == (not engine_batches)
 
 
 def test_batches_of_either_form_can_be_audited_together():
@@ -298,7 +299,6 @@ REFUSED = {
         {"batches": [GOOD, Requests((1, 1), (0, 5), ()).batch(DECODE)]},
         r"batches\[1\]: req_pool_indices\[1\] is 5",
     ),
-    "a longer shortest": (ValueError, {"shortest": 2}, "shortest must be 0 or 1, got 2"),
     "fixed width in another mode": (ValueError, {"fixed_width": True}, "fixed_width is .*, but mode is DECODE"),
     "accept lengths in fixed width": (
         ValueError,

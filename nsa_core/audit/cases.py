@@ -111,8 +111,7 @@ class Limits:
     pool: int
     longest: int
     fixed_width: bool = False
-    shortest: int = 0
-    exact_mirrors: bool = False
+    engine_batches: bool = False
 
     @property
     def ragged(self) -> bool:
@@ -137,14 +136,20 @@ def default_cases(limits: Limits) -> list[Case]:
     cases = [_plain(limits, i, name, cycle) for i, (name, cycle) in enumerate(_cycles(limits).items())]
     cases += _special(limits, cases[1])
     cases += [_random_case(limits, seed) for seed in range(_RANDOM_CASES)]
-    return [_formed(limits, case) for case in cases if not (limits.exact_mirrors and case.bound)]
+    return _as_engines_form(cases) if limits.engine_batches else cases
 
 
-def _formed(limits: Limits, case: Case) -> Case:
-    """A case as an engine forms it that has no request, and no request in draft extend, below `shortest`."""
-    least = limits.shortest
-    lengths, accepts = (v and tuple(max(n, least) for n in v) for v in (case.lengths, case.accepts))
-    return replace(case, lengths=lengths, accepts=accepts)
+def _as_engines_form(cases: Sequence[Case]) -> list[Case]:
+    """Those that SGLang's graph runner can form, none with a request, or one in draft extend, that has no token."""
+    return [
+        replace(case, lengths=_at_least_one(case.lengths), accepts=case.accepts and _at_least_one(case.accepts))
+        for case in cases
+        if case.bound == 0 and case.layout != "every second"
+    ]
+
+
+def _at_least_one(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(value, 1) for value in values)
 
 
 def _cycles(limits: Limits) -> dict[str, list[int]]:

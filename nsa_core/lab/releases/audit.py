@@ -113,8 +113,7 @@ def audit_of(engine: Engine, mode: ForwardMode) -> AuditReport:
         mode,
         contract="exact" if release.exact else "live prefix",
         fixed_width=release.fixed_width and mode is EXTEND,
-        shortest=1,
-        exact_mirrors=engine.needs_host_lengths,
+        engine_batches=True,
     )
 
 
