@@ -151,7 +151,7 @@ def stop(server):
 
 @contextmanager
 def tab_with_all_cells_run(lab, notebook, last, height):
-    """A browser tab on a notebook whose last cell prints `last`; it must close without an error of the page."""
+    """A browser tab on a notebook whose last cell shows `last`; it must close without an error of the page."""
     from playwright.sync_api import sync_playwright
 
     errors = []
@@ -172,7 +172,7 @@ def tab_with_all_cells_run(lab, notebook, last, height):
 
 @pytest.fixture
 def page(lab):
-    with tab_with_all_cells_run(lab, "01_decode", "decode stale: right", HEIGHT) as tab:
+    with tab_with_all_cells_run(lab, "01_decode", "Which line copies the table?", HEIGHT) as tab:
         yield tab
 
 
