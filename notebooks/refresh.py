@@ -58,6 +58,8 @@ def clean(notebook):
         cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key in KEPT})
         for output in cell.get("outputs", []):
             clean_output(output)
+        if "outputs" in cell:  # a widget's own output has nothing else; its picture is the one before
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     return notebook
 
 

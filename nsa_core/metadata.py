@@ -94,6 +94,8 @@ class NSAMetadata:
 LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", "flashmla_metadata.num_splits")  # 0 at [0], from capture on
 CONSTANTS = ("cu_seqlens_q", "nsa_cu_seqlens_q")
 
+SPLIT_KV = 256  # tokens in a split of the paged-MQA schedule, the unit of work an SM takes
+
 
 def named_tensors(holder: object, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of a metadata object by name, objects inside it expanded into theirs."""

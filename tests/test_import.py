@@ -18,10 +18,10 @@ LAYERS = [
     "batch",
     "metadata",
     "adopt",
+    "kernels",
     "schedules",
     "precompute",
     "plan",
-    "kernels",
     "strategies",
     "multistep",
     "audit",
@@ -33,10 +33,11 @@ LAYERS = [
     "lab.bench",
     "lab.decision",
     "lab.explore",
+    "lab.releases",
     "__main__",
 ]
 TRITON_HOMES = {"kernels", "strategies"}
-READERS_ONLY = {"IPython", "ipywidgets", "matplotlib", "numpy", "pandas", "seaborn", "tqdm"}
+READERS_ONLY = {"IPython", "PIL", "anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "seaborn", "tqdm"}
 IMPORT_LIMIT = 0.5  # seconds beside torch; about 0.02 s is usual, so this only catches a heavy import
 
 WITHOUT = ["triton", "numpy", "pandas", "seaborn", "matplotlib", "ipywidgets", "tqdm", "IPython", "hypothesis"]

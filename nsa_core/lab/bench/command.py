@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
@@ -70,9 +70,7 @@ def main(args: argparse.Namespace) -> int:
     if args.list:
         return _list(device)
     sections, cases = _chosen(args)
-    rows, failures = _measure(args, device, sections, cases)
-    _show(rows, {row.get("case") for row in rows} if args.case else _SHOWN_AT_END)
-    return _conclude(rows, failures)
+    return measure(args, device, [*sections, *cases], Bench, None if args.case else _SHOWN_AT_END)
 
 
 def _chosen(args: argparse.Namespace) -> tuple[list[str], list[BenchCase]]:
@@ -85,29 +83,38 @@ def _chosen(args: argparse.Namespace) -> tuple[list[str], list[BenchCase]]:
     return sections, select(patterns)
 
 
-def _measure(
-    args: argparse.Namespace, device: torch.device, sections: Sequence[str], cases: Sequence[BenchCase]
-) -> tuple[list[Row], list[str]]:
+def measure(
+    args: argparse.Namespace,
+    device: torch.device,
+    items: Sequence[str | BenchCase],
+    make: Callable[..., Bench],
+    shown: Collection[str] | None = None,
+) -> int:
+    """Measure sections and cases with the bench that `make` makes, record and print; returns the exit status.
+
+    shown: cases whose rows are printed; None for all.
+    """
     rows: list[Row] = []
     names = None if args.strategy is None else args.strategy.split(",")
     seconds = None if args.evidence is None else _seconds("--seconds", args.seconds, _EVIDENCE_S)
     budget_s = _seconds("--budget", args.budget, _QUICK_BUDGET_S if args.quick else _BUDGET_S.get(device.type, 1.0))
-    bench = Bench(device, rows.extend, strategies=names, budget_s=budget_s)
-    if any(case.decode_gemms for case in cases):
+    bench = make(device, rows.extend, strategies=names, budget_s=budget_s)
+    if any(getattr(item, "decode_gemms", 0) for item in items):
         exposure.require(device, bench.strategies)
     bench.conditions["busy"] = _require_idle(device, args)
     path = args.record if args.evidence is None else next_recording(args.evidence, bench.conditions["machine"])
     recording = Recording(path, bench.conditions) if path else None
-    pace = Pace([_weight(item) for item in [*sections, *cases]], seconds) if seconds else None
+    pace = Pace([_weight(item) for item in items], seconds) if seconds else None
     with recording or nullcontext():
         if recording:
             bench.sink = lambda new: (rows.extend(new), recording.append(new))
         _announce(bench, path)
         bench.warm_up()
-        for item in _progress([*sections, *cases]):
+        for item in _progress(items):
             bench.budget_s = pace.next() if pace else budget_s
             bench.case(item) if isinstance(item, BenchCase) else bench.section(item)
-    return rows, bench.failures
+    _show(rows, {row.get("case") for row in rows} if shown is None else shown)
+    return _conclude(rows, bench.failures)
 
 
 def _seconds(option: str, given: float | None, default: float) -> float:
@@ -173,7 +180,7 @@ def _announce(bench: Bench, path: Path | None) -> None:
     print("Microseconds per call; median, and first and third quartile as the spread.", flush=True)
 
 
-def _progress(items: list[str | BenchCase]) -> Iterator[str | BenchCase]:
+def _progress(items: Sequence[str | BenchCase]) -> Iterator[str | BenchCase]:
     """The items, with a bar on a terminal's stderr where tqdm is installed."""
     try:
         from tqdm import tqdm
@@ -186,7 +193,7 @@ def _progress(items: list[str | BenchCase]) -> Iterator[str | BenchCase]:
         yield item
 
 
-def _show(rows: Sequence[Row], cases) -> None:
+def _show(rows: Sequence[Row], cases: Collection[str]) -> None:
     shown = [row for row in rows if row.get("case") in cases or row.get("kind") == "bandwidth"]
     lines = [line for line in report.beside_floors(report.latest(shown)) if line["case"] in cases]
     speeds = [{"copy": row["name"], "GB/s": row["gb_per_s"]} for row in rows if row.get("kind") == "bandwidth"]

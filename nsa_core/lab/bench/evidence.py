@@ -37,7 +37,7 @@ RUNS_WANTED, PLACES_WANTED = 3, 2  # runs of a machine, on different hosts or da
 SET = "evidence"
 QUOTED = "NVIDIA H200"  # the machine that sentences and pictures quote
 
-_CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
+CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
 _RUN_COLUMNS = ("machine", "device", "date", "case", "kind")
 _IDENTITY = ("case", "kind", "name", "strategy", "mode", "of")
 
@@ -238,7 +238,7 @@ def by_machine(rows: Iterable[Row]) -> list[Evidence]:
 def committed_set() -> Path:
     """The set that comes with the project: from the installed package, else from the checkout."""
     packaged = resources.files("nsa_core.lab") / "data" / SET
-    return Path(str(packaged)) if packaged.is_dir() else _CHECKOUT_RESULTS / SET
+    return Path(str(packaged)) if packaged.is_dir() else CHECKOUT_RESULTS / SET
 
 
 def committed() -> Evidence:

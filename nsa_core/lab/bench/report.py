@@ -53,6 +53,12 @@ def launch_floors(rows: Iterable[Row], case: str) -> dict[str, float]:
     return {row["name"]: row["loop_us"] for row in rows if row.get("case") == case and row.get("kind") == "floor"}
 
 
+def launch_floor(rows: Iterable[Row], case: str) -> Row | None:
+    """The lowest launch floor that was timed in turns with a case's candidates."""
+    of_case = [row for row in rows if row.get("case") == case and row.get("kind") == "floor"]
+    return min(of_case, key=lambda row: row["loop_us"], default=None)
+
+
 def bound_of(row: Row, rows: Sequence[Row]) -> float | None:
     """Microseconds below which a strategy's row cannot be, by the floors of its own run and case."""
     floors_us = launch_floors(rows, row["case"])
