@@ -1,6 +1,6 @@
-"""Draw the README's two pictures from the committed recording: `python notebooks/figures.py`.
+"""Draw the README's two pictures from the committed set of recordings: `python notebooks/figures.py`.
 
-Each carries its words and the conditions of the recording as its description, so that a test can tell a stale one.
+Each carries its words and the conditions of the runs as its description, so that a test can tell a stale one.
 """
 
 import io
@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from nsa_core.lab.bench.evidence import committed
 from nsa_core.lab.decision import claims
 from nsa_core.lab.explore.chart import Chart
-from nsa_core.lab.explore.figures_copies import recorded
 from nsa_core.lab.explore.figures_past import strategies_chart
 from nsa_core.lab.explore.ledger import overview
 
@@ -19,9 +19,9 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def pictures() -> dict[str, Chart]:
-    """What each strategy costs above the floors, and what became of the record's claims."""
-    run = recorded()
-    return {"loop_time.png": strategies_chart(run), "claims.png": overview(claims.ledger([run]), run.conditions)}
+    """What each strategy costs above the floors, and what became of the note's claims."""
+    runs = committed()
+    return {"loop_time.png": strategies_chart(runs), "claims.png": overview(claims.ledger(runs), runs.conditions)}
 
 
 def described(chart: Chart) -> bytes:

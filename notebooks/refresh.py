@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from nsa_core.lab.explore import prose
+
 HERE = Path(__file__).resolve().parent
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # A warning names the cell by a file of the kernel's process; tests/nbval_sanitize.cfg replaces it in the same way.
@@ -20,6 +22,16 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+
+
+KEPT = ("tags", "jupyter", prose.METADATA)  # of a cell's metadata; "jupyter" hides a source that is not taught
+
+
+def render(notebook):
+    """Bring the numbers in sentences up to date."""
+    for cell in notebook.cells:
+        if prose.METADATA in cell.metadata:
+            cell.source = prose.render(cell.metadata[prose.METADATA])
 
 
 def run(notebook, folder):
@@ -40,12 +52,14 @@ def clean_output(output):
 
 
 def clean(notebook):
-    """Reduce an executed notebook to what is stored: sources, tags, outputs. Widget state is not stored."""
+    """Reduce an executed notebook to what is stored: sources, KEPT, outputs. Widget state is not stored."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key == "tags"})
+        cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key in KEPT})
         for output in cell.get("outputs", []):
             clean_output(output)
+        if "outputs" in cell:  # a widget's own output has nothing else; its picture is the one before
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     return notebook
 
 
@@ -58,6 +72,7 @@ def stored_text(notebook):
 def refresh(path):
     """Run one notebook and rewrite it; True if its bytes changed. A notebook that raises stays as it was."""
     notebook = nbformat.read(path, as_version=4)
+    render(notebook)
     run(notebook, path.parent)
     before, after = path.read_text(encoding="utf-8"), stored_text(clean(notebook))
     path.write_text(after, encoding="utf-8")

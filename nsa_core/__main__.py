@@ -9,10 +9,10 @@ from typing import NoReturn
 
 _COMMANDS = {
     "check": ("lab.check", "run every strategy against the oracle on this machine"),
-    "bench": ("lab.bench", "measure strategies, their parts and the floors"),
+    "bench": ("lab.releases.bench", "measure strategies, their parts and the floors"),
     "decide": ("lab.decision", "evaluate the decision's own criteria on measurements"),
-    "audit": ("audit", "find stale, torn and moved metadata before a graph reads it"),
-    "explore": ("lab.explore", "draw what one replay writes and leaves"),
+    "audit": ("lab.releases.audit", "find stale, torn and moved metadata before a graph reads it"),
+    "explore": ("lab.explore", "show what one replay writes and leaves"),
 }
 _BAD_INPUT = (ArithmeticError, LookupError, ModuleNotFoundError, OSError, RuntimeError, TypeError, ValueError)
 

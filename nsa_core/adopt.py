@@ -154,8 +154,8 @@ def _require_tensor(device: torch.device, name: str, value: object, dims: int) -
         raise TypeError(f"{name} must be a tensor, got {value!r}")
     if value.dtype != torch.int32:
         raise TypeError(f"{name} must be int32, got {value.dtype}")
-    if value.dim() != dims:
-        raise ValueError(f"{name} must have {dims} dimensions, got shape {list(value.shape)}")
     if value.device != device:
         raise ValueError(f"{name} is on {value.device}, but req_to_token is on {device}")
     require_memory(name, value)
+    if value.dim() != dims:
+        raise ValueError(f"{name} must have {dims} dimensions, got shape {list(value.shape)}")

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import torch
 
+from . import show
 from .config import ForwardMode, NSAConfig, require_int
 
 _INTS = (torch.int32, torch.int64)
 _CPU = torch.device("cpu")
+_STRIDED, _PLAIN = torch.strided, (torch.Tensor, torch.nn.Parameter)  # looked up once: 60 ns of every check
 _MOST_TOKENS = 2**31 - 1  # of a batch: `cu_seqlens_k` is int32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ReplayBatch:
     """One batch, as the engine's graph runner holds it.
 
@@ -60,6 +62,16 @@ class ReplayBatch:
         require_int("bs", bs, self.bs)
         return ReplayBatch(*(_pad(getattr(self, name), bs - self.bs, fill) for name, fill in _PADDING.items()))
 
+    def __repr__(self) -> str:
+        return show.text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return show.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[show.Line]]:
+        given = {name: getattr(self, name) for name in _PADDING if getattr(self, name) is not None}
+        return "ReplayBatch", [show.line(name, tensor) for name, tensor in given.items()]
+
 
 INPUTS = ("seq_lens", "req_pool_indices", "accept_length")  # in the order of `ReplayBatch.read_in`
 _PADDING = {"seq_lens": 1, "req_pool_indices": 0, "accept_length": 1, "seq_lens_cpu": 1, "accept_length_cpu": 1}
@@ -90,20 +102,35 @@ def require_req_to_token(req_to_token: object) -> None:
     """Raise TypeError or ValueError unless it is an int32 [pool, W] tensor with contiguous rows."""
     if not isinstance(req_to_token, torch.Tensor) or req_to_token.dtype != torch.int32:
         raise TypeError(f"req_to_token must be an int32 tensor, got {getattr(req_to_token, 'dtype', req_to_token)!r}")
+    require_memory("req_to_token", req_to_token)
     if req_to_token.dim() != 2 or 0 in req_to_token.shape:
         raise ValueError(f"req_to_token must be [pool, W] and not empty, got shape {list(req_to_token.shape)}")
     if req_to_token.shape[1] > 1 and req_to_token.stride(1) != 1:
         raise ValueError(f"req_to_token has strides {req_to_token.stride()}; its rows must be contiguous")
-    require_memory("req_to_token", req_to_token)
 
 
 def require_memory(name: str, tensor: torch.Tensor) -> None:
-    """Raise ValueError for a tensor whose cells have no address: fake, meta, sparse, freed and the like."""
-    if tensor.layout is not torch.strided or tensor.is_meta or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        kind = f"a {type(tensor).__name__} on {tensor.device} with layout {tensor.layout}"
+    """Raise ValueError unless the cells have an address and hold their values there, as a kernel reads them.
+
+    Refused: fake, meta, sparse, nested, negated and freed tensors, and those inside `vmap` and its like. Such a
+    tensor may have no shape to ask for, so this comes before any look at one.
+    """
+    dense = tensor.layout is _STRIDED and not tensor.is_nested
+    if not dense or tensor.is_meta or type(tensor) not in _PLAIN:
+        nested = "nested " if tensor.is_nested else ""
+        kind = f"a {nested}{type(tensor).__name__} on {tensor.device} with layout {tensor.layout}"
         raise ValueError(f"{name} is {kind}; a replay reads and writes by address, so give a plain dense tensor")
-    if tensor.numel() and tensor.data_ptr() == 0:
+    try:
+        address = tensor.data_ptr()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} is a tensor inside a function transform (vmap, grad), which has no address ({error}); "
+            "call this outside of it"
+        ) from error
+    if address == 0 and tensor.numel():
         raise ValueError(f"{name} has shape {list(tensor.shape)}, but its storage has been freed")
+    if tensor.is_neg():
+        raise ValueError(f"{name} is a negated view, whose memory holds the values before; pass .resolve_neg()")
 
 
 def validate(
@@ -178,13 +205,13 @@ def _check_tensor(name: str, value: object, device: torch.device | None, size: i
         raise TypeError(f"{name} must be a tensor, got {value!r}")
     if value.dtype not in _INTS:
         raise TypeError(f"{name} must be int32 or int64, got {value.dtype}")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name} is on {value.device}, but must be on {device}")
+    require_memory(name, value)
     if value.dim() != 1:
         raise ValueError(f"{name} must have one dimension [bs], got shape {list(value.shape)}")
     if size is not None and value.shape[0] != size:
         raise ValueError(f"{name} has {value.shape[0]} entries, but seq_lens has {size}; give one per request")
-    if device is not None and value.device != device:
-        raise ValueError(f"{name} is on {value.device}, but must be on {device}")
-    require_memory(name, value)
 
 
 def _check_lengths(name: str, lengths: list[int], growth: int, width: int) -> None:

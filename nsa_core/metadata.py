@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from . import show
 from .config import ForwardMode, NSAConfig
 
 
@@ -50,7 +51,7 @@ class PrecomputedMetadata:
     paged_mqa_schedule_metadata: torch.Tensor | None = None  # [num_sms + 1, 2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NSAMetadata:
     """One step's captured set: fixed addresses, fixed shapes, int32. cap = captured rows, W = table width.
 
@@ -78,9 +79,22 @@ class NSAMetadata:
         """Every buffer by name, objects expanded into theirs; aliases appear under each of their names."""
         return dict(named_tensors(self))
 
+    def __repr__(self) -> str:
+        return show.text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return show.html(*self._shown())
+
+    def _shown(self) -> tuple[str, list[show.Line]]:
+        tensors = self.tensors()
+        title = f"NSAMetadata, one captured set on {self.cache_seqlens_int32.device}"
+        return title, [show.line(name, tensor) for name, tensor in tensors.items()]
+
 
 LEADING_ZERO = ("cu_seqlens_k", "nsa_cu_seqlens_k", "flashmla_metadata.num_splits")  # 0 at [0], from capture on
 CONSTANTS = ("cu_seqlens_q", "nsa_cu_seqlens_q")
+
+SPLIT_KV = 256  # tokens in a split of the paged-MQA schedule, the unit of work an SM takes
 
 
 def named_tensors(holder: object, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
@@ -140,7 +154,7 @@ def allocate(
 
 def _never_resized(tensor: torch.Tensor) -> torch.Tensor:
     """The same memory, in a storage that torch refuses to resize: a graph goes on reading where it was."""
-    return torch.from_dlpack(torch.utils.dlpack.to_dlpack(tensor))
+    return tensor if tensor.is_meta else torch.from_dlpack(torch.utils.dlpack.to_dlpack(tensor))
 
 
 def byte_span(tensor: torch.Tensor) -> tuple[int, int]:

@@ -6,7 +6,17 @@ from functools import partial
 import torch
 
 from .adopt import adopt_metadata, require_separate
-from .batch import INPUTS, Extent, Place, ReplayBatch, check_tensors, places, require_req_to_token, validate
+from .batch import (
+    INPUTS,
+    Extent,
+    Place,
+    ReplayBatch,
+    check_tensors,
+    places,
+    require_memory,
+    require_req_to_token,
+    validate,
+)
 from .config import ForwardMode, NSAConfig, require_int, require_mode
 from .metadata import Memory, NSAMetadata, memory
 from .schedules import schedule_flashmla
@@ -269,6 +279,11 @@ class MultiStepBackend:
     def __len__(self) -> int:
         return self.num_steps
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"bs {bs} in {mode.name}" for bs, mode in self._strategies) or "nothing captured yet"
+        width = f"tables of {self.req_to_token.shape[1]} columns on {self.req_to_token.device}"
+        return f"MultiStepBackend({self.num_steps} steps by {self.strategy!r}, {width}; {sizes})"
+
     def _of(self, key: _Key) -> Strategy:
         strategy = self._strategies.get(key)
         if strategy is None:
@@ -283,7 +298,8 @@ class MultiStepBackend:
         lengths = batch.seq_lens
         if not isinstance(lengths, torch.Tensor):
             raise TypeError(f"seq_lens must be a tensor, got {lengths!r}")
-        if lengths.dim() != 1:
+        if lengths.is_nested or lengths.dim() != 1:
+            require_memory("seq_lens", lengths)  # a nested tensor has no shape to tell
             raise ValueError(f"seq_lens must have one dimension [bs], got shape {list(lengths.shape)}")
         return self._of(_key(lengths.shape[0], mode))
 

@@ -1,20 +1,22 @@
 """The schedules that kernels read, integer for integer: FlashMLA's split-KV parts and DeepGEMM's paged-MQA plan."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 
+from . import kernels
+from .batch import require_memory
 from .config import require_int
-from .metadata import NSAFlashMLAMetadata
+from .metadata import SPLIT_KV, NSAFlashMLAMetadata
 
 FLASHMLA_BLOCK = 64  # tokens in a FlashMLA block (`block_size_n`)
 FLASHMLA_OVERHEAD = 5  # blocks a request costs besides its own (`fixed_overhead_num_blocks`)
 _COLUMNS = 8  # of a part; the kernel reads the first five
 
-SPLIT_KV = 256  # tokens in a split, the unit of work an SM takes
-
 _REMAINDER_GOES_TO = {"54e2261": "last", "0f5f266": "first"}  # DeepGEMM release -> the SMs that take one split more
 RELEASES = tuple(_REMAINDER_GOES_TO)
+_INTS = (torch.int32, torch.int64)
 
 
 def schedule_flashmla(seqlens: torch.Tensor, num_sm_parts: int, topk: int | None = None) -> NSAFlashMLAMetadata:
@@ -67,49 +69,92 @@ def schedule_paged_mqa(
 ) -> torch.Tensor:
     """Share the KV splits of every row out among `num_sms` SMs, as DeepGEMM does for one query token per row.
 
-    context_lens: int32/int64 [rows], tokens each row's indexer scores: `nsa_seqlens_expanded` in every forward mode
-        (in decode that is `cache_seqlens_int32`), not cut at top-k. SGLang's indexer passes the same, with next_n 1.
-    rows: optional int tensor of one element on the same device, the rows in use; lengths past them are not read. For
-        draft extend inside a graph, where the host does not know E. Without it every row is in use.
+    context_lens: int32/int64 [rows], 0 .. 2**31 - 1 tokens each row's indexer scores: `nsa_seqlens_expanded` in every
+        forward mode (in decode that is `cache_seqlens_int32`), not cut at top-k. SGLang's indexer passes the same,
+        with next_n 1. Values are not checked; a negative length acts as 0.
+    rows: optional int32/int64 tensor of one element ([] or [1]) on the same device, the rows in use; lengths past
+        them do not count. For draft extend inside a graph, where the host does not know E. Without it every row is
+        in use. Its value is not checked: more rows than there are act as all of them, a negative number as 0.
     release: the DeepGEMM commit to agree with. "54e2261" is its Hopper schedule since June 2026; "0f5f266" that of
         2025, and with one query token per row also that of April 2026 and of 54e2261 on Blackwell.
     Returns int32 [num_sms + 1, 2] of (row, split): SM k works from entry k up to, and without, entry k + 1.
 
-    No host loop, no host read, one shape per (rows, num_sms): it may be recorded in a CUDA graph.
+    No host loop, no host read, one shape per (rows, num_sms): it may be recorded in a CUDA graph. On a GPU it is one
+    launch where Triton is there; the first compiles, so call it once before recording. Elsewhere it is tensor
+    operations. The integers are the same.
+    Raises TypeError (not a tensor, dtype) or ValueError (everything else) before anything is computed.
     """
     _require_lengths("context_lens", context_lens, 0)
     require_int("num_sms", num_sms, 1)
+    if rows is not None:
+        _require_count("rows", rows, context_lens)
     if release not in RELEASES:
         raise ValueError(f"release must be one of {', '.join(RELEASES)}, got {release!r}")
-    used = context_lens if rows is None else context_lens * (_count(context_lens, 0, context_lens.shape[0]) < rows)
-    before = torch.zeros(used.shape[0] + 1, dtype=torch.int64, device=used.device)  # splits before each row
-    torch.cumsum((used + (SPLIT_KV - 1)) // SPLIT_KV, 0, out=before[1:])
-    first = _first_split(before[-1:], num_sms, release)
-    row = torch.searchsorted(before[1:], first, right=True)
-    split = first - before.index_select(0, row)
+    first_take_more = _REMAINDER_GOES_TO[release] == "first"
+    share_out = (_launch() if context_lens.is_cuda else None) or share_out_in_tensor_operations
+    return share_out(context_lens, num_sms, rows, first_take_more)
+
+
+@lru_cache
+def _launch() -> Callable[..., torch.Tensor] | None:
+    """The kernel for tensors on a GPU; None where there is no Triton that compiles it.
+
+    Never on the CPU: it could run interpreted there, in 7 ms where the tensor operations take 0.05 ms.
+    """
+    if kernels.missing(torch.device("cuda")) is not None:
+        return None
+    from .kernels import schedule
+
+    return schedule.launch
+
+
+def share_out_in_tensor_operations(
+    context_lens: torch.Tensor, num_sms: int, rows: torch.Tensor | None, first_take_more: bool
+) -> torch.Tensor:
+    """What the kernel does, without Triton: 13 operations, 4 more with `rows`."""
+    count, device = context_lens.shape[0], context_lens.device
+    splits = context_lens.floor_divide(-SPLIT_KV).neg_().clamp_(min=0)  # rounded up by no sum, which could wrap
     if rows is not None:
-        row = torch.minimum(row, rows)  # the end of the work is the row after the last one in use
-    return torch.stack([row, split], 1).to(torch.int32)
-
-
-def _count(like: torch.Tensor, first: int, end: int) -> torch.Tensor:
-    return torch.arange(first, end, device=like.device)
-
-
-def _first_split(total: torch.Tensor, num_sms: int, release: str) -> torch.Tensor:
-    """int64 [num_sms + 1]: the splits that lie before each SM's first."""
-    each, more, sm = total // num_sms, total % num_sms, _count(total, 0, num_sms + 1)
-    if _REMAINDER_GOES_TO[release] == "first":
-        return torch.addcmul(torch.minimum(sm, more), sm, each)
-    late = (_count(total, -num_sms, 1) + more).clamp_(min=0)  # of the SMs that take one split more, those before
-    return torch.addcmul(late, sm, each)
+        unused = torch.arange(count, device=device) >= rows
+        splits.masked_fill_(unused, 0)
+    zeros = torch.zeros(count + 1 + 3 * (num_sms + 1), dtype=torch.int64, device=device)
+    before, first, entries = zeros.split([count + 1, num_sms + 1, 2 * (num_sms + 1)])
+    torch.cumsum(splits, 0, out=before[1:])  # splits before each row
+    # of `total` splits SM k takes (total + k) // num_sms: the last SMs one more; or counted down, the first
+    turns = (num_sms - 1, -1, -1) if first_take_more else (0, num_sms)
+    shares = (torch.arange(*turns, device=device) + before[-1]).floor_divide_(num_sms)
+    torch.cumsum(shares, 0, out=first[1:])  # splits before each SM's first
+    if rows is not None:
+        before[1:].add_(unused)  # so that the end of the work is the row after the last one in use
+    row, split = entries.view(2, -1)
+    torch.searchsorted(before[1:], first, right=True, out=row)
+    torch.sub(first, before.index_select(0, row), out=split)
+    return entries.view(2, -1).t().to(torch.int32, memory_format=torch.contiguous_format)
 
 
 def _require_lengths(name: str, lengths: object, fewest: int) -> None:
-    if not isinstance(lengths, torch.Tensor) or lengths.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"{name} must be an int32 or int64 tensor, got {getattr(lengths, 'dtype', lengths)!r}")
+    _require_ints(name, lengths)
     if lengths.dim() != 1 or lengths.shape[0] < fewest:
         shape = list(lengths.shape)
         raise ValueError(
             f"{name} must be [rows], at least {fewest}, got shape {shape}; of [rows, next_n] give a column"
         )
+
+
+def _require_count(name: str, count: object, like: torch.Tensor) -> None:
+    if not isinstance(count, torch.Tensor):
+        raise TypeError(
+            f"{name} must be a tensor, got {count!r}; a number known on the host needs none: "
+            "pass the lengths of the rows in use alone"
+        )
+    _require_ints(name, count)
+    if count.dim() > 1 or count.numel() != 1:
+        raise ValueError(f"{name} must have one element, shape [] or [1], got shape {list(count.shape)}")
+    if count.device != like.device:
+        raise ValueError(f"{name} is on {count.device}, but the lengths are on {like.device}; it must be there too")
+
+
+def _require_ints(name: str, tensor: object) -> None:
+    if not isinstance(tensor, torch.Tensor) or tensor.dtype not in _INTS:
+        raise TypeError(f"{name} must be an int32 or int64 tensor, got {getattr(tensor, 'dtype', tensor)!r}")
+    require_memory(name, tensor)

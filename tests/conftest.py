@@ -20,6 +20,30 @@ settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile("repeat")
 
 
+# Long, and without a fixture that several tests share: their tests go to any process, those of other files to one.
+SPREAD = {
+    "test_audit_finds_every_corrupted_cell.py",
+    "test_audit_finds_every_mutant.py",
+    "test_audit_is_short.py",
+    "test_audit_is_silent_on_correct_strategies.py",
+    "test_golden_replays.py",
+    "test_replay_matches_oracle.py",
+    "test_tables.py",
+}
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """`--dist loadfile` but for SPREAD. Not loadgroup: nbval's cells have ids of their own, without a group."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            return nodeid if path.rpartition("/")[2] in SPREAD else path
+
+    return ByFile(config, log)
+
+
 def pytest_runtest_setup(item):
     if HAS_CUDA or item.get_closest_marker("cuda") is None:
         return

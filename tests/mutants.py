@@ -2,7 +2,8 @@
 
 A mutant is `name(replay, sets)`: `replay(batch)` refreshes `sets` correctly, and what is returned does almost that.
 `replay.req_to_token` is the token table. What is `modelled_on` a report happened; what is `planted` shows with one
-property of a batch only, or to one way of looking.
+property of a batch only, or to one way of looking. They run on the CPU everywhere: what they get wrong has no device,
+and the small launches of many test processes wait for one another on a GPU.
 """
 
 import threading
@@ -47,14 +48,17 @@ class Mutant:
 
     def build(self):
         """(refresh, captured sets, config, req_to_token)."""
-        config, table = nsa.NSAConfig(**BASE | self.config), token_table(POOL, WIDTH, 64)
+        config, table = nsa.NSAConfig(**BASE | self.config), token_table(POOL, WIDTH, 64).cpu()
         backend = nsa.MultiStepBackend(config, table, STEPS)
         if self.sets == "captured":
             # as an engine holds them: objects whose fields can be set
             sets = [SimpleNamespace(**vars(captured)) for captured in backend.capture(BS, self.mode)]
         else:
             width = WIDTH if self.sets == "strided" else config.max_context_len
-            sets = [strided_set(config, self.mode, width, gap=7 * (self.sets == "strided")) for _ in range(STEPS)]
+            sets = [
+                strided_set(config, self.mode, width, gap=7 * (self.sets == "strided"), device="cpu")
+                for _ in range(STEPS)
+            ]
             backend.adopt(BS, self.mode, sets)
 
         def replay(batch):
@@ -64,23 +68,23 @@ class Mutant:
         return self.make(replay, sets), sets, config, table
 
 
-def numbers(*shape):
-    return torch.zeros(shape, dtype=torch.int32, device=DEVICE)
+def numbers(*shape, device):
+    return torch.zeros(shape, dtype=torch.int32, device=device)
 
 
-def strided_set(config, mode, width, gap):
+def strided_set(config, mode, width, gap, device=DEVICE):
     """A captured set as an engine may hold it: each field a slice of a buffer with `gap` cells to spare."""
     cap, pages = BS * config.rows_per_request(mode), -(-width // config.page_size)
     sizes = dict(zip(VECTORS, (BS, BS + 1, cap, cap, cap + 1), strict=True))
-    vectors = {name: numbers(size + 2 * gap)[gap : gap + size] for name, size in sizes.items()}
+    vectors = {name: numbers(size + 2 * gap, device=device)[gap : gap + size] for name, size in sizes.items()}
     tables = {
-        name: numbers(cap + gap, columns + gap)[:cap, :columns]
+        name: numbers(cap + gap, columns + gap, device=device)[:cap, :columns]
         for name, columns in (("page_table_1", width), ("real_page_table", pages))
     }
     constants = {
-        name: torch.arange(cap + 1, dtype=torch.int32, device=DEVICE) for name in ("cu_seqlens_q", "nsa_cu_seqlens_q")
+        name: torch.arange(cap + 1, dtype=torch.int32, device=device) for name in ("cu_seqlens_q", "nsa_cu_seqlens_q")
     }
-    schedule = numbers(config.paged_mqa_num_sms + 1, 2)
+    schedule = numbers(config.paged_mqa_num_sms + 1, 2, device=device)
     return SimpleNamespace(**vectors, **tables, **constants, paged_mqa_schedule_metadata=schedule)
 
 
@@ -115,7 +119,7 @@ def three_destinations_get_all_but_the_schedule(replay, sets):
 
 @modelled_on("fi#4365", "wrong", "paged_mqa_schedule_metadata", mode=VERIFY)
 def the_schedule_is_that_of_the_batch_before(replay, sets):
-    last = torch.ones(1, dtype=torch.int32, device=DEVICE)
+    last = torch.ones(1, dtype=torch.int32)
 
     def refresh(batch):
         nonlocal last
@@ -196,7 +200,7 @@ def the_width_known_on_the_host_is_frozen(replay, sets):
 
 @modelled_on("lightseekorg/tokenspeed#509", "wrong", "nsa_seqlens_expanded", mode=EXTEND)
 def accepted_rows_are_counted_as_last_time(replay, sets):
-    accepts = torch.ones(BS, dtype=torch.int32, device=DEVICE)
+    accepts = torch.ones(BS, dtype=torch.int32)
 
     def refresh(batch):
         nonlocal accepts
@@ -318,7 +322,7 @@ def int64_lengths_are_read_as_int32(replay, sets):
 def padded_rows_get_lengths_below_zero(replay, sets):
     def refresh(batch):
         replay(batch)
-        drafted = torch.arange(1 - BASE["num_draft_tokens"], 1, device=DEVICE)
+        drafted = torch.arange(1 - BASE["num_draft_tokens"], 1)
         for captured in sets:
             captured.nsa_seqlens_expanded.copy_((batch.seq_lens[:, None] + drafted).view(-1))
 
@@ -501,7 +505,7 @@ def mirrors_have_the_dtype_of_the_lengths(replay, sets):
 def the_host_mirror_is_taken_for_the_lengths(replay, sets):
     def refresh(batch):
         mirror = batch.seq_lens_cpu
-        replay(batch if mirror is None else replace(batch, seq_lens=mirror.to(DEVICE)))
+        replay(batch if mirror is None else replace(batch, seq_lens=mirror))
 
     return refresh
 
@@ -740,7 +744,7 @@ def every_batch_is_expected_to_bring_accept_lengths(replay, sets):
 
 @planted("wrong", "nsa_seqlens_expanded", mode=EXTEND, fixed_width=True)
 def accept_lengths_stay_those_of_the_batch_before(replay, sets):
-    last = torch.ones(BS, dtype=torch.int64, device=DEVICE)
+    last = torch.ones(BS, dtype=torch.int64)
 
     def refresh(batch):
         nonlocal last
@@ -784,15 +788,18 @@ def slots_pass_through_int16(replay, sets):
     return refresh
 
 
+LATE = 0.5  # seconds; the pause of an audit must be longer
+
+
 def writing_late(replay, write):
-    """Calls `write(batch)` from a thread, once no other refresh has followed for a while."""
+    """Calls `write(batch)` from a thread, once no other refresh has followed for longer than a busy machine takes."""
     late = threading.Timer(0, int)
 
     def refresh(batch):
         nonlocal late
         late.cancel()
         replay(batch)
-        late = threading.Timer(0.02, write, [batch])
+        late = threading.Timer(LATE, write, [batch])
         late.start()
 
     return refresh

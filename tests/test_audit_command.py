@@ -57,6 +57,23 @@ BAD_INPUT = {
     ),
     "an unknown device": (["--device", "nonsense"], "device 'nonsense' cannot be used here: "),
     "a device number there is not": (["--device", "cuda:99"], "device 'cuda:99' cannot be used here: "),
+    "an unknown release": (["--release", "sglang==0.5"], "release 'sglang==0.5' is not known; choose one of "),
+    "a release and a strategy": (
+        ["--release", "sglang==0.5.7", "--strategy", "copy"],
+        "--strategy is for this package's own, but --release is sglang==0.5.7; leave out one",
+    ),
+    "a flag of another release": (
+        ["--release", "sglang==0.5.6.post2", "--flag", "A=1"],
+        "--flag A=1: sglang==0.5.6.post2 chooses its refresh by none",
+    ),
+    "a mode without a release": (
+        ["--mode", "decode"],
+        "--mode and --flag are for a release; name one with --release",
+    ),
+    "two page sizes for a release": (
+        ["--release", "sglang==0.5.7", "--page-size", "1", "--page-size", "64"],
+        "--page-size is given 2 times; a release is audited at one",
+    ),
     "a device without memory": (["--device", "meta"], "device 'meta' cannot be used here: "),
 }
 if not torch.cuda.is_available():

@@ -251,6 +251,25 @@ def test_fixed_width_asks_for_no_accept_lengths():
     assert {False, True} == {batch.seq_lens_cpu is None for batch in asked[True]}
 
 
+@pytest.mark.parametrize("engine_batches", (False, True))
+def test_batches_can_be_kept_to_those_an_engine_forms(engine_batches):
+    backend, sets = backend_for(EXTEND)
+    lengths, accepts, loose_mirrors, strided = [], [], [], []
+
+    def refresh(batch):
+        lengths.extend(batch.seq_lens.tolist())
+        accepts.extend(batch.accept_length.tolist())
+        loose_mirrors.append(
+            batch.seq_lens_cpu is not None and batch.seq_lens_cpu.tolist() != batch.seq_lens.tolist()
+        )
+        strided.append(not batch.seq_lens.is_contiguous())
+        backend.replay(batch, EXTEND)
+
+    assert audited(backend, sets, EXTEND, refresh, engine_batches=engine_batches).ok
+    assert min(lengths) == min(accepts) == int(engine_batches)
+    assert any(loose_mirrors) == any(strided) == (not engine_batches)
+
+
 def test_batches_of_either_form_can_be_audited_together():
     backend, sets = backend_for(EXTEND)
     batches = [Requests((1, 2), (0, 1), accepts).batch(EXTEND) for accepts in ((1, 2), None, (0, 1))]

@@ -459,14 +459,27 @@ def freed(tensor):
     return tensor
 
 
+def nested(*rows, dtype=torch.int64):
+    return torch.nested.nested_tensor([torch.tensor(row, dtype=dtype) for row in rows], device=TABLE.device)
+
+
+def jagged():
+    return torch.nested.nested_tensor([i64(1), i64(2, 3)], layout=torch.jagged, device=TABLE.device)
+
+
 NO_MEMORY = {
     "fake": (lambda: fake(2), r"is a FakeTensor on"),
     "sparse": (lambda: i64(1, 2).to_sparse(), "is a Tensor on .* with layout torch.sparse_coo"),
+    "nested": (lambda: nested([1], [2, 3]), "is a nested Tensor on"),
+    "nested numbers": (lambda: nested(1, 2), "is a nested Tensor on"),
+    "jagged": (jagged, "is a nested NestedTensor on .* with layout torch.jagged"),
     "freed": (lambda: freed(i64(1, 2)), r"has shape \[2\], but its storage has been freed"),
+    "negated": (lambda: torch._neg_view(i64(1, 2)), r"is a negated view.*pass .resolve_neg\(\)"),
 }
 
 
 @pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize(("make", "says"), list(NO_MEMORY.values()), ids=list(NO_MEMORY))
 @pytest.mark.parametrize("name", ("seq_lens", "req_pool_indices", "accept_length"))
 @pytest.mark.parametrize(("strategy", "validation"), (("copy", "values"), ("fused", "values"), ("fused", "shapes")))
@@ -475,18 +488,45 @@ def test_a_tensor_without_memory_is_refused_by_name(strategy, validation, name, 
     refused(steps, ValueError, (f"^{name} {says}",), lambda: replay(steps, EXTEND, {name: make()}))
 
 
-def test_a_token_table_or_a_captured_field_without_memory_is_refused_by_name():
-    for table in (fake(POOL, WIDTH, dtype=torch.int32), freed(TABLE.clone())):
-        with pytest.raises(
-            ValueError, match="^req_to_token (is a FakeTensor|has shape .* its storage has been freed)"
-        ):
-            construct(req_to_token=table)
+@pytest.mark.parametrize("name", ("seq_lens", "req_pool_indices", "accept_length"))
+@pytest.mark.parametrize(("strategy", "validation"), (("copy", "values"), ("fused", "values"), ("fused", "shapes")))
+def test_a_tensor_inside_a_function_transform_is_refused_by_name(strategy, validation, name):
+    steps = captured(CONFIG, TABLE, STEPS, strategy, 2, *MODES, validation=validation)
+
+    def each(tensor):
+        replay(steps, EXTEND, {name: tensor})
+        return tensor
+
+    says = (f"^{name} is a tensor inside a function transform .vmap, grad., which has no address",)
+    refused(steps, ValueError, says, lambda: torch.func.vmap(each)(i64(1, 2, 2, 1).view(2, 2)))
+
+
+TABLES = {
+    "fake": (lambda: fake(POOL, WIDTH, dtype=torch.int32), "is a FakeTensor"),
+    "nested": (lambda: nested([1], [2, 3], dtype=torch.int32), "is a nested Tensor"),
+    "freed": (lambda: freed(TABLE.clone()), "has shape .* its storage has been freed"),
+    "negated": (lambda: torch._neg_view(TABLE), "is a negated view"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(("make", "says"), list(TABLES.values()), ids=list(TABLES))
+def test_a_token_table_or_a_captured_field_without_memory_is_refused_by_name(make, says):
+    with pytest.raises(ValueError, match=f"^req_to_token {says}"):
+        construct(req_to_token=make())
+    with pytest.raises(ValueError, match=f"^req_to_token {says}"):
+        nsa.precompute(CONFIG, make(), nsa.ReplayBatch(**good(DECODE)), DECODE)
     fields = vars(captured(CONFIG, TABLE, 1, "copy", 2, DECODE)[0])
-    for tensor in (fake(3, dtype=torch.int32), freed(i32(0, 0, 0))):
-        with pytest.raises(
-            ValueError, match="^cu_seqlens_k (is a FakeTensor|has shape .* its storage has been freed)"
-        ):
-            construct(num_steps=1).adopt(2, DECODE, [SimpleNamespace(**fields | {"cu_seqlens_k": tensor})])
+    for name in ("cu_seqlens_k", "page_table_1"):
+        with pytest.raises(ValueError, match=f"^{name} {says}"):
+            construct(num_steps=1).adopt(2, DECODE, [SimpleNamespace(**fields | {name: make()})])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize(("make", "says"), list(NO_MEMORY.values()), ids=list(NO_MEMORY))
+def test_padding_of_a_tensor_without_memory_is_refused_by_name(make, says):
+    with pytest.raises(ValueError, match=f"^seq_lens {says}"):
+        nsa.ReplayBatch(seq_lens=make(), req_pool_indices=i64(1, 3)).padded(4)
 
 
 MOST = 2**31 - 1

@@ -3,19 +3,19 @@
 import bench_rows
 import pytest
 
-from nsa_core.lab.bench.evidence import Evidence, load, recordings
+from nsa_core.lab.bench.evidence import Evidence, committed
 from nsa_core.lab.decision import costs as calculator
 from nsa_core.lab.decision import decide
 from nsa_core.lab.decision.costs import ONE_LAUNCH, Costs, answer, presets
 from nsa_core.lab.explore.calculator import OWN, Calculator
 
 COSTS = Costs(compute=100, copy=20, batched=30, launch=5)
-TABLE = "the record: its table"
+TABLE = "the December 2025 note: its table"
 
 
 @pytest.fixture(scope="module")
 def machines():
-    return presets(load(recordings()))
+    return presets([committed()])
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_totals_are_those_of_the_break_even_model():
 
 def test_a_launch_of_zero_is_no_option():
     assert ONE_LAUNCH not in Costs(100, 20, 30).totals(4)
-    assert "keep the copies" in answer(Costs(100, 20, 30), 4).verdict
+    assert answer(Costs(100, 20, 30), 4).verdict.act == "keep the copies; nothing is 1.25x faster"
 
 
 def test_the_share_is_of_the_kept_path():
@@ -43,50 +43,49 @@ def test_the_share_is_of_the_kept_path():
     assert [answer(COSTS, n).criteria[0].met for n in (4, 5, 6)] == [False, False, True]  # 6 * 20 > 100
 
 
-def test_batching_is_taken_when_it_is_significantly_cheaper():
-    assert answer(Costs(100, 50, 10), 8).verdict.startswith("batch the copies with batched")
-    assert answer(Costs(100, 50, 40), 8).verdict.startswith("keep the copies")
+def test_batching_that_is_significantly_cheaper_upsets_the_revert():
+    verdict = answer(Costs(100, 50, 10), 8, 1000).verdict
+    assert not verdict.revert_stands and verdict.act.startswith("act: batched")
+    assert answer(Costs(100, 50, 40), 8).verdict.revert_stands
 
 
 def test_one_launch_is_no_way_to_copy():
-    assert answer(COSTS, 4).verdict == "do something else: one launch, at least 36x faster than the copies"
+    assert answer(COSTS, 4, 1000).verdict.line == "the revert stands; act: one launch, 36x as fast as the copies"
 
 
 def test_a_long_decode_step_makes_the_replay_no_bottleneck():
-    assert "no bottleneck" in answer(COSTS, 4, decode_step_us=10_000).verdict
+    assert "no bottleneck" in answer(COSTS, 4, decode_step_us=10_000).verdict.act
     assert answer(COSTS, 4, decode_step_us=1000).criteria[1].met is True
     assert answer(COSTS, 4).criteria[1].met is None
 
 
-def test_the_record_is_reproduced_from_its_own_totals():
+def test_the_note_is_reproduced_from_its_own_totals():
     costs = calculator.table()
     assert (costs.compute, costs.copy, costs.batched) == (175, 15, 11.25)
     assert [costs.totals(n)["copy"] for n in (4, 8)] == [235, 295]
     assert costs.totals(4)["batched"] == 220
     assert [round(answer(costs, n).share, 2) for n in (4, 8)] == [0.26, 0.41]
-    assert [answer(costs, n).verdict for n in (4, 8)] == ["keep the copies; nothing measured is 1.25x faster"] * 2
+    assert [answer(costs, n).verdict.act for n in (4, 8)] == ["keep the copies; nothing is 1.25x faster"] * 2
 
 
-def test_a_recorded_machine_gets_the_verdict_of_its_measurement():
-    run = Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))
-    measured, judged = calculator.measured(run, "graph"), decide(run)
-    found = answer(measured, 4)
+def test_a_recorded_machine_gets_the_numbers_and_the_verdict_of_its_measurement():
+    machine = Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))
+    found, judged = answer(calculator.measured(machine, "graph"), 4), decide(machine).judgement
     assert [c.met for c in found.criteria] == [c.met for c in judged.criteria]
-    assert found.verdict.startswith("do something else") and judged.verdict.startswith("do something else")
+    assert found.totals["copy"] == pytest.approx(judged.copy.median)
+    assert found.share == pytest.approx(machine.copy_share("record-4").median)
+    assert (found.verdict.acts, found.verdict.revert_stands) == (judged.verdict.acts, judged.verdict.revert_stands)
 
 
-def test_every_recorded_gpu_and_the_record_are_presets(machines):
+def test_every_recorded_gpu_and_the_note_are_presets(machines):
     names = list(machines)
-    assert names[0].endswith("recorded, one launch") and TABLE in names
-    assert "NVIDIA H200, recorded, in a graph" in names
+    assert names[0].endswith("measured, one launch") and TABLE in names
+    assert "NVIDIA H200, measured, in a graph" in names
 
 
-def test_a_run_of_other_cases_is_passed_over():
-    whole = bench_rows.recording(bench_rows.AS_ON_AN_H200)
-    newer = [row for row in whole if row["case"] != "record-4"]
-    runs = [Evidence(newer), Evidence(whole)]
-    assert presets(runs) == presets(runs[1:])
-    assert not [name for name in presets(runs[:1]) if ", recorded" in name]
+def test_a_machine_with_other_cases_is_passed_over():
+    other = [row for row in bench_rows.recording(bench_rows.AS_ON_AN_H200) if row["case"] != "record-4"]
+    assert not [name for name in presets([Evidence(other)]) if ", measured" in name]
 
 
 def test_a_preset_moves_every_cost(widget, machines):
@@ -107,7 +106,7 @@ def test_steps_and_decode_step_leave_the_preset(widget, machines):
     first = next(iter(machines))
     assert "8 steps:" in move(widget, steps=8) and widget.controls["preset"].value == first
     assert "no bottleneck" in move(widget, decode_step=50.0) and widget.controls["preset"].value == first
-    assert "not known" in move(widget, decode_step=0.0)
+    assert "not given" in move(widget, decode_step=0.0)
 
 
 def test_choosing_own_numbers_changes_nothing(widget):

@@ -9,8 +9,7 @@ import torch
 import nsa_core as nsa
 from nsa_core.kernels import copies
 from nsa_core.lab.bench import Bench, BenchCase, Spread, WrongResult, parts
-from nsa_core.lab.bench import evidence as runs
-from nsa_core.lab.bench.evidence import RECORD_CASES, NotMeasured
+from nsa_core.lab.bench.evidence import RECORD_CASES, committed
 from nsa_core.lab.decision.claims import CLAIMS
 from nsa_core.lab.explore import chart as charts
 from nsa_core.lab.explore import figures_copies as figures
@@ -32,7 +31,7 @@ claims = {claim.id: claim.text for claim in CLAIMS}
 
 @pytest.fixture(scope="module")
 def evidence():
-    return figures.recorded()
+    return committed()
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.__name__)
@@ -40,7 +39,7 @@ def test_a_chart_names_its_conditions_in_words_and_under_the_picture(chart, evid
     captions = []
     monkeypatch.setattr(charts, "Chart", lambda fig, lines: captions.append(fig.get_supxlabel()) or lines)
     assert chart(evidence)[-1] == evidence.conditions
-    assert captions == [evidence.conditions]
+    assert [caption.replace("\n", " ") for caption in captions] == [evidence.conditions]
 
 
 def test_equal_evidence_gives_equal_bytes_and_words(evidence):
@@ -56,17 +55,7 @@ def test_another_number_changes_the_words(evidence):
     assert figures.operations_chart(changed).lines != figures.operations_chart(evidence).lines
 
 
-def test_a_recording_without_a_full_gpu_run_is_refused(evidence, monkeypatch):
-    part = type(evidence)([row for row in evidence.rows if row["case"] != "decode-steps-16"])
-    cpu = type(evidence)([row | {"device": "cpu"} for row in evidence.rows])
-    monkeypatch.setattr(runs, "load", lambda _paths: [part, cpu])
-    with pytest.raises(NotMeasured, match="decode-steps-16"):
-        figures.recorded()
-    monkeypatch.setattr(runs, "load", lambda _paths: [part, cpu, evidence])
-    assert figures.recorded() is evidence
-
-
-def test_the_records_numbers_are_those_of_the_ledger():
+def test_the_notes_numbers_are_those_of_the_ledger():
     for number, claim in ((4, "P1"), (8, "P2")):
         before, after = figures.RECORD[number].values()
         assert f"{number} steps from {before:.0f} to {after:.0f} us" in claims[claim]

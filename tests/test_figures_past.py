@@ -6,8 +6,8 @@ import torch
 import nsa_core as nsa
 from nsa_core.lab.bench import BenchCase
 from nsa_core.lab.bench.bytes_moved import BytesMoved
+from nsa_core.lab.bench.evidence import committed
 from nsa_core.lab.explore import figures_past as past
-from nsa_core.lab.explore.figures_copies import recorded
 from nsa_core.metadata import memory
 
 CHARTS = (past.steps_chart, past.strategies_chart, past.floors_chart, past.engine_chart)
@@ -15,7 +15,7 @@ CHARTS = (past.steps_chart, past.strategies_chart, past.floors_chart, past.engin
 
 @pytest.fixture(scope="module")
 def run():
-    return recorded()
+    return committed()
 
 
 @pytest.fixture(scope="module")

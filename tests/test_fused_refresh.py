@@ -110,6 +110,18 @@ def test_lengths_nobody_checked_stay_inside_the_table():
     assert int((guards[0] != -5).sum()) == 32 + 3
 
 
+@pytest.mark.parametrize("length", [2**31 - 256, 2**31 - 255, 2**31 - 1])
+def test_the_longest_length_does_not_wrap_in_the_paged_mqa_schedule(length):
+    config = nsa.NSAConfig(tables=("real_page_table",), paged_mqa_num_sms=3)
+    backend = nsa.MultiStepBackend(config, table(4, 64), 1, "fused", validation="shapes")
+    captured = backend.capture(1, DECODE)[0]
+    lengths = torch.tensor([length], device=DEVICE)
+    backend.replay(nsa.ReplayBatch(lengths, torch.zeros_like(lengths)), DECODE)
+    each, more = divmod(-(-length // 256), 3)
+    begins = [sm * each + max(sm - (3 - more), 0) for sm in range(3)]
+    assert captured.paged_mqa_schedule_metadata.tolist() == [[0, begin] for begin in begins] + [[1, 0]]
+
+
 def test_rows_past_the_accepted_ones_are_left_alone():
     config = nsa.NSAConfig(page_size=4, num_draft_tokens=4)
     backend = nsa.MultiStepBackend(config, table(4, 64), 1, strategy="fused")

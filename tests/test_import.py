@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nsa_core"
 # A module imports only from those above it. `__init__` is the package's public face: what stands above is what it may
 # export, what stands below may `from nsa_core import NAME`.
 LAYERS = [
+    "show",
     "config",
     "batch",
     "metadata",
     "adopt",
+    "kernels",
     "schedules",
     "precompute",
     "plan",
-    "kernels",
     "strategies",
     "multistep",
     "audit",
@@ -32,10 +33,11 @@ LAYERS = [
     "lab.bench",
     "lab.decision",
     "lab.explore",
+    "lab.releases",
     "__main__",
 ]
 TRITON_HOMES = {"kernels", "strategies"}
-READERS_ONLY = {"IPython", "ipywidgets", "matplotlib", "numpy", "pandas", "seaborn", "tqdm"}
+READERS_ONLY = {"IPython", "PIL", "anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "seaborn", "tqdm"}
 IMPORT_LIMIT = 0.5  # seconds beside torch; about 0.02 s is usual, so this only catches a heavy import
 
 WITHOUT = ["triton", "numpy", "pandas", "seaborn", "matplotlib", "ipywidgets", "tqdm", "IPython", "hypothesis"]

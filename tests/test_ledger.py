@@ -16,12 +16,12 @@ from nsa_core.lab.decision import claims
 from nsa_core.lab.explore import ledger
 from nsa_core.lab.explore.ledger import ALL, Ledger
 
-VERDICTS = (claims.HELD, claims.NOT_HELD, claims.JUDGEMENT, claims.MET, claims.NOT_MET, claims.NOT_TESTABLE)
+VERDICTS = (claims.HELD, claims.NOT_HELD, claims.JUDGEMENT, claims.HOST, claims.OTHER, claims.NOT_TESTABLE)
 
 
 @pytest.fixture(scope="module")
 def findings():
-    return claims.ledger([Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))])
+    return claims.ledger(Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200)))
 
 
 @pytest.fixture
@@ -61,14 +61,16 @@ def test_words_are_found_in_any_case(widget, word, found):
 
 
 def test_the_summary_counts_what_is_shown(widget):
-    counts = re.findall(r"(\d+) (held|did not hold|judgement|met|not met|not testable there)", widget.summary)
+    counts = re.findall(
+        r"(\d+) (held|did not hold|judgement|depends on the host|another object|not testable there)", widget.summary
+    )
     assert sum(int(count) for count, _ in counts) == len(claims.CLAIMS)
 
 
 def test_machines_can_be_told_apart(findings):
     one, two = (bench_rows.recording(bench_rows.AS_ON_AN_H200) for _ in range(2))
-    both = claims.ledger([Evidence(one), Evidence([row | {"machine": "Another GPU"} for row in two])])
-    widget = Ledger(both)
+    other = Evidence([row | {"machine": "Another GPU"} for row in two])
+    widget = Ledger([*claims.ledger(Evidence(one)), *claims.ledger(other)])
     assert len(widget.shown) == 2 * len(findings)
     widget.controls["machine"].value = "Another GPU"
     assert len(widget.shown) == len(findings)

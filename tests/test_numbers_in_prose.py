@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[4-9]_*.ipynb"))
+# Notebooks whose sentences have templates are read by test_prose.py instead.
+NOTEBOOKS = [
+    p for p in sorted((ROOT / "notebooks").glob("0[4-9]_*.ipynb")) if '"prose": ' not in p.read_text("utf-8")
+]
 
 # The record's numbers that prose may quote, with their unit. One of three characters and more may stand without it.
 RECORD = {
@@ -107,8 +110,8 @@ def test_no_number_in_prose_goes_unchecked(path):
     assert found == {}, "print these from a cell, which is compared, or quote the record"
 
 
-def test_the_notebooks_of_the_decision_are_read():
-    assert {"06_why_reverted.ipynb", "07_past_the_copies.ipynb"} <= {path.name for path in NOTEBOOKS}
+def test_the_notebook_of_the_decision_is_read():
+    assert "06_why_reverted.ipynb" in {path.name for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_marks_are_visible_and_words_readable_on_the_page(side):
 def test_every_strategy_mode_and_verdict_has_its_own():
     assert palette.STRATEGIES.keys() == strategies().keys()
     assert palette.MODES.keys() == {mode.value for mode in ForwardMode}
-    verdicts = {getattr(claims, name) for name in ("HELD", "NOT_HELD", "JUDGEMENT", "MET", "NOT_MET", "NOT_TESTABLE")}
+    verdicts = {getattr(claims, name) for name in ("HELD", "NOT_HELD", "HOST", "OTHER", "JUDGEMENT", "NOT_TESTABLE")}
     assert palette.SIGNS.keys() == verdicts
 
 

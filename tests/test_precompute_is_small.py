@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from batches import DECODE, EXTEND, VERIFY, Requests, each_mode, token_table
+from device import DEVICE
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import nsa_core as nsa
 from nsa_core.lab.bench import parts as page_table
 
 MOST = {DECODE: 10, VERIFY: 14, EXTEND: 20}
+SCHEDULE = {"cpu": 13, "cuda": 1}  # of a paged-MQA schedule; on a GPU the allocation, since Triton's launch is none
 SIZES = (1, 7, 64)
 WIDTH = 130
 
@@ -56,8 +58,10 @@ def requests_of(bs, dtype=torch.int64, mirrored=False):
     return Requests(lengths, tuple(range(bs)), tuple(i % 4 for i in range(1, bs + 1)), dtype, mirrored)
 
 
-def calls_of(mode, requests, page_size=64, num_draft_tokens=3):
-    config = nsa.NSAConfig(page_size=page_size, index_topk=48, num_draft_tokens=num_draft_tokens)
+def calls_of(mode, requests, page_size=64, num_draft_tokens=3, num_sms=None):
+    config = nsa.NSAConfig(
+        page_size=page_size, index_topk=48, num_draft_tokens=num_draft_tokens, paged_mqa_num_sms=num_sms
+    )
     table, batch = token_table(len(requests.lengths), WIDTH, page_size), requests.batch(mode)
     page_table.strided_columns.cache_clear()
     with Recorder() as recorder:
@@ -104,3 +108,11 @@ def test_fixed_width_costs_no_operation_more_than_verify(bs):
 def test_accepting_nothing_costs_no_operation_more():
     nothing = calls_of(EXTEND, Requests((9, 30), (0, 1), (0, 0)))
     assert len(nothing) <= len(calls_of(EXTEND, Requests((9, 30), (0, 1), (2, 3))))
+
+
+@pytest.mark.parametrize("num_sms", (1, 132))
+@pytest.mark.parametrize("bs", SIZES, ids=lambda n: f"bs_{n}")
+@each_mode
+def test_a_paged_mqa_schedule_costs_a_fixed_number_of_operations(mode, bs, num_sms):
+    without, scheduled = (calls_of(mode, requests_of(bs), num_sms=sms) for sms in (None, num_sms))
+    assert len(scheduled) - len(without) == SCHEDULE[DEVICE], scheduled

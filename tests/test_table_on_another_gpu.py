@@ -39,12 +39,21 @@ def test_a_refresh_recorded_in_the_callers_graph_runs_there():
     steps.replay(batch, DECODE)
     with torch.cuda.device(device):
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream(device)):  # the default is kept for other tests
             steps.refresh(batch, DECODE)
     batch.seq_lens.copy_(torch.tensor([9, 200]))
     graph.replay()
     torch.cuda.synchronize(device)
     assert [s.cu_seqlens_k.tolist() for s in captured] == [[0, 9, 209]] * 2
+
+
+def test_graphs_are_recorded_on_one_gpu_after_the_other(monkeypatch):
+    """PyTorch keeps one stream for recordings, of the device that recorded first."""
+    monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", None)
+    for device in ("cuda:1", "cuda:0", "cuda:1"):
+        req_to_token = token_table(7, 300, CONFIG.page_size, torch.device(device))
+        report = audit_strategy("graph", CONFIG, req_to_token, DECODE, num_steps=2, bs=3)
+        assert report.ok, report
 
 
 def test_a_batch_on_the_current_gpu_is_refused_by_name():

@@ -103,7 +103,7 @@ def _refill(batch: ReplayBatch, values: dict[str, torch.Tensor | None]) -> Repla
 
 @dataclass(frozen=True)
 class Limits:
-    """What a valid batch of this audit may be. fixed_width: it has no accept lengths in draft extend."""
+    """What a valid batch of this audit may be; the options are those of `audit`."""
 
     config: NSAConfig
     mode: ForwardMode
@@ -111,6 +111,7 @@ class Limits:
     pool: int
     longest: int
     fixed_width: bool = False
+    engine_batches: bool = False
 
     @property
     def ragged(self) -> bool:
@@ -135,7 +136,20 @@ def default_cases(limits: Limits) -> list[Case]:
     cases = [_plain(limits, i, name, cycle) for i, (name, cycle) in enumerate(_cycles(limits).items())]
     cases += _special(limits, cases[1])
     cases += [_random_case(limits, seed) for seed in range(_RANDOM_CASES)]
-    return cases
+    return _as_engines_form(cases) if limits.engine_batches else cases
+
+
+def _as_engines_form(cases: Sequence[Case]) -> list[Case]:
+    """Those that SGLang's graph runner can form, none with a request, or one in draft extend, that has no token."""
+    return [
+        replace(case, lengths=_at_least_one(case.lengths), accepts=case.accepts and _at_least_one(case.accepts))
+        for case in cases
+        if case.bound == 0 and case.layout != "every second"
+    ]
+
+
+def _at_least_one(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(value, 1) for value in values)
 
 
 def _cycles(limits: Limits) -> dict[str, list[int]]:

@@ -29,6 +29,7 @@ def audit(
     between: Callable[[], object] | None = None,
     num_slots: int = 2**31 - 1,
     fixed_width: bool = False,
+    engine_batches: bool = False,
 ) -> AuditReport:
     """Drive `refresh(batch)` through batches chosen to hurt, and hold every captured cell against its rule.
 
@@ -47,6 +48,8 @@ def audit(
         whole engine does, must name its size: past the end a gather on a GPU ends the process.
     between: called before every refresh, to replay other batch sizes or modes in turn, as a serving engine would.
     fixed_width: draft extend only: no batch has accept lengths, every request brings `num_draft_tokens` rows.
+    engine_batches: keep the default sequence to what SGLang's graph runner forms: every request has a token and
+        brings a row to draft extend, host mirrors are equal to the lengths, inputs are contiguous.
 
     Values, addresses and errors are looked at everywhere. On CUDA also synchronisation (with host mirrors given, a
     refresh has no reason to wait) and memory (what is kept; temporaries from PyTorch's cache are only counted).
@@ -63,7 +66,7 @@ def audit(
     session = Session(refresh, captured_sets, config, req_to_token, mode, bs, contract, between, num_slots)
     findings, skipped, counted = Findings(), ("any refresh: these sets cannot be poisoned and compared",), None
     if _can_begin(session, findings, batches or ()):
-        limits = session.limits(fixed_width)
+        limits = session.limits(fixed_width=fixed_width, engine_batches=engine_batches)
         cases = default_cases(limits) if batches is None else [Case.of(b, i) for i, b in enumerate(batches)]
         try:
             _run_sequence(session, cases, findings)

@@ -4,7 +4,7 @@
 inputs and the FlashMLA walk, which recorded schedules prove by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from ..batch import ReplayBatch
 from ..config import ForwardMode, NSAConfig
 from ..metadata import LEADING_ZERO
-from ..schedules import RELEASES, SPLIT_KV, schedule_flashmla, schedule_paged_mqa
+from ..schedules import SPLIT_KV, schedule_flashmla
 from .walk import walk_schedule
 
 PARTS, SPLITS = "flashmla_metadata.flashmla_metadata", "flashmla_metadata.num_splits"
@@ -162,18 +162,22 @@ def _table(values: torch.Tensor, lengths: list[int], tokens: int) -> Cells:
 
 
 def _paged_mqa(lengths: list[int], num_sms: int, device: torch.device) -> Cells:
-    """The (row, split) each SM begins at: every split listed in order, dealt out, the last SMs taking one more."""
+    """The (row, split) each SM begins at: every split listed in order and dealt out.
+
+    The oracle speaks for one DeepGEMM release, in which the last SMs take one more; the plan of another is as good.
+    """
     splits = [(at, split) for at, length in enumerate(lengths) for split in range(-(-length // SPLIT_KV))]
     each, more = divmod(len(splits), num_sms)
-    begins = [sm * each + max(sm - (num_sms - more), 0) for sm in range(num_sms + 1)]
     end = (len(lengths), 0)
-    values = [splits[begin] if begin < len(splits) else end for begin in begins]
-    schedule = torch.tensor(values, dtype=torch.int32, device=device)
-    # The oracle speaks for one DeepGEMM release; the plan of another is as good.
-    rows = torch.tensor(lengths, dtype=torch.int32)
-    others = tuple(schedule_paged_mqa(rows, num_sms, release=release).to(device) for release in RELEASES[1:])
-    whole = torch.ones_like(schedule, dtype=torch.bool)
-    return Cells(schedule, whole, whole, others, tuple(lengths))
+
+    def dealt(before: Callable[[int], int]) -> torch.Tensor:
+        begins = [sm * each + before(sm) for sm in range(num_sms + 1)]
+        values = [splits[begin] if begin < len(splits) else end for begin in begins]
+        return torch.tensor(values, dtype=torch.int32, device=device)
+
+    last, first = dealt(lambda sm: max(sm - (num_sms - more), 0)), dealt(lambda sm: min(sm, more))
+    whole = torch.ones_like(last, dtype=torch.bool)
+    return Cells(last, whole, whole, (first,), tuple(lengths))
 
 
 def _running_sum(lengths: list[int]) -> list[int]:

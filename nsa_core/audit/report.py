@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from .. import show
 from ..batch import ReplayBatch
 
 KINDS = {
@@ -44,7 +45,7 @@ class Finding:
     batches: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuditReport:
     """The outcome of one audit; `str()` of it is a table.
 
@@ -70,13 +71,25 @@ class AuditReport:
         return {finding.kind for finding in self.findings}
 
     def __str__(self) -> str:
+        verdict, *notes = self._said()
+        return "\n".join([verdict, *table(_HEADER, _rows(self.findings)), *notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return show.html("\n".join(self._said()), _rows(self.findings), _HEADER if self.findings else ())
+
+    def _said(self) -> list[str]:
+        """The verdict, then what else there is to know."""
         looked_at = f"{self.batches} batches x {self.steps} steps x {len(self.fields)} fields, {self.mode}"
         looked_at += f", contract {self.contract!r}"
         lines = [f"clean: {looked_at}" if self.ok else f"{len(self.findings)} findings in {looked_at}"]
-        lines += table(("kind", "field", "step", "batches", "what, and the smallest batch"), _rows(self.findings))
         if self.allocations is not None:
             lines.append(f"allocations of one refresh, from PyTorch's cache: {self.allocations}")
-        return "\n".join(lines + [f"not looked at: {reason}" for reason in self.skipped])
+        return lines + [f"not looked at: {reason}" for reason in self.skipped]
+
+
+_HEADER = ("kind", "field", "step", "batches", "what, and the smallest batch")
 
 
 def _rows(findings: Iterable[Finding]) -> list[tuple[str, ...]]:

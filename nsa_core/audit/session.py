@@ -57,8 +57,8 @@ class Session(compare.Comparison):
                 findings += compare.aliases(captured, batch, self.req_to_token)
         return findings
 
-    def limits(self, fixed_width: bool = False) -> Limits:
-        """What the narrowest table on the way admits."""
+    def limits(self, **options: object) -> Limits:
+        """What the narrowest table on the way admits. options: of `Limits`."""
         widths = [self.req_to_token.shape[1]]
         for captured in self.sets:
             tokens = {"page_table_1": 1, "real_page_table": self.config.page_size}  # in a column
@@ -69,7 +69,7 @@ class Session(compare.Comparison):
                 f"req_to_token has {widths[0]} columns, the narrowest table {min(widths)}: no room for one token "
                 f"in {self.mode.name}; widen them"
             )
-        return Limits(self.config, self.mode, self.bs, self.req_to_token.shape[0], longest, fixed_width)
+        return Limits(self.config, self.mode, self.bs, self.req_to_token.shape[0], longest, **options)
 
     def observe(self, case: Case, poison: int) -> list[Finding]:
         """Poison, refresh, compare; `req_to_token` is put back as it was."""

@@ -1,4 +1,4 @@
-"""Triton lives here and nowhere else; its modules are imported when a strategy is bound, never before."""
+"""Triton lives here and nowhere else; its modules are imported when a kernel is about to be needed, never before."""
 
 import importlib.util
 import os

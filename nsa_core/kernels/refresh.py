@@ -6,7 +6,7 @@ No host value enters but sizes fixed at capture, so a launch can be recorded in 
 import triton
 import triton.language as tl
 
-from .. import schedules
+from .schedule import first_split, pass_rows, splits_of
 
 # Chosen from 42 readings on an H200, see notebooks/results/h200-tuning.md: within noise of the best on small batches,
 # and 18.7 us for 64 k tokens x 8 steps, where the slowest takes 25.3 us.
@@ -16,7 +16,6 @@ LINES = tl.constexpr(4)  # rows of tables it moves them to
 NUM_WARPS = 2
 TILE = tl.constexpr(256)  # rows the vector program handles at a time
 SCHEDULE_TILE = tl.constexpr(32)  # rows the schedule program compares with every SM at a time
-SPLIT_KV = tl.constexpr(schedules.SPLIT_KV)
 ACCEPTS = tl.constexpr(1024)  # accept lengths a program adds up at a time
 
 VECTOR_FIELDS = (
@@ -140,7 +139,7 @@ def _row_splits(
 ):
     """Which rows of a tile are in use, and their KV splits; both flat, in row order."""
     _, _, used, row_length = _tile(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
-    splits = tl.where(used, (row_length + SPLIT_KV - 1) // SPLIT_KV, 0)
+    splits = splits_of(row_length, used)
     return tl.reshape(used, [REQUESTS * ROWS]), tl.reshape(splits, [REQUESTS * ROWS])
 
 
@@ -157,24 +156,20 @@ def _write_schedule(
     DRAFTS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """The paged-MQA schedule of one step: an SM's first split lies in the row before which no more splits lie."""
+    """The paged-MQA schedule of one step."""
     REQUESTS: tl.constexpr = SCHEDULE_TILE // ROWS if ROWS <= SCHEDULE_TILE else 1
     total = growth * 0
     for first in range(0, bs, REQUESTS):
         _, splits = _row_splits(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
         total += tl.sum(splits)
     sm = tl.arange(0, SMS)
-    begin = sm * (total // NUM_SMS) + tl.maximum(sm - NUM_SMS + total % NUM_SMS, 0)
+    begin = first_split(total, sm, NUM_SMS, False)
     row = sm * 0
     before = sm * 0
     seen = growth * 0
     for first in range(0, bs, REQUESTS):
         used, splits = _row_splits(seq_lens, accept_length, first, bs, growth, MODE, DRAFTS, REQUESTS, ROWS)
-        end = seen + tl.cumsum(splits, 0)
-        passed = used[:, None] & (end[:, None] <= begin[None, :])
-        row += tl.sum(passed.to(tl.int32), 0)
-        before = tl.maximum(before, tl.max(tl.where(passed, end[:, None], 0), 0))
-        seen += tl.sum(splits)
+        row, before, seen = pass_rows(used, splits, begin, row, before, seen)
     schedule = tl.load(address).to(tl.pointer_type(tl.int32))
     tl.store(schedule + 2 * sm, row, mask=sm <= NUM_SMS)
     tl.store(schedule + 2 * sm + 1, begin - before, mask=sm <= NUM_SMS)

@@ -59,7 +59,7 @@ class Captured:
     _spans: Spans = field(init=False, repr=False)
     _at_capture: tuple[list[int], list[int]] = field(init=False, repr=False)
     _storages: list[torch.UntypedStorage] = field(init=False, repr=False)
-    _resizable: tuple[list[torch.UntypedStorage], list[int]] = field(init=False, repr=False)
+    _resizable: list[tuple[torch.UntypedStorage, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         page_size, room = self.config.page_size, [self.req_to_token.shape[1]]
@@ -74,9 +74,8 @@ class Captured:
         object.__setattr__(self, "_spans", Spans(buffers.values()))
         object.__setattr__(self, "_at_capture", self._addresses_and_sizes())
         storages = [tensor.untyped_storage() for tensor in buffers.values()]
-        resizable = [storage for storage in storages if storage.resizable()]
         object.__setattr__(self, "_storages", storages)
-        object.__setattr__(self, "_resizable", (resizable, list(map(torch.UntypedStorage.data_ptr, resizable))))
+        object.__setattr__(self, "_resizable", [(s, s.data_ptr()) for s in storages if s.resizable()])
 
     def _addresses_and_sizes(self) -> tuple[list[int], list[int]]:
         tensors = self.buffers.values()
@@ -97,9 +96,9 @@ class Captured:
     def require_held(self) -> None:
         """Raise ValueError if captured memory was given up by a resize: the part of `require_in_place` that is
         cheap enough for every call, since the storages of `allocate` cannot be resized."""
-        storages, addresses = self._resizable
-        if list(map(torch.UntypedStorage.data_ptr, storages)) != addresses:
-            self.require_in_place()
+        for storage, address in self._resizable:
+            if storage.data_ptr() != address:
+                self.require_in_place()
 
     def require_outside(self, inputs: Sequence[torch.Tensor]) -> None:
         """Raise ValueError for an input tensor, `ReplayBatch.read_in`, in memory that a captured graph reads."""

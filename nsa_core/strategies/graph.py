@@ -80,9 +80,11 @@ class Graph(Fused):
 
     def _record(self, padding: ReplayBatch) -> torch.cuda.CUDAGraph:
         self.launch(self._like(padding))  # compiles for the recorded dtypes without reading the caller's tensors
-        torch.cuda.synchronize(self.captured.req_to_token.device)
-        graph = torch.cuda.CUDAGraph()
-        with _no_garbage_collection(), torch.cuda.graph(graph):
+        device = self.captured.req_to_token.device
+        torch.cuda.synchronize(device)
+        # A stream of this device: PyTorch's own for recordings is that of the device it recorded on first.
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+        with _no_garbage_collection(), torch.cuda.graph(graph, stream=stream):
             self.launch(self.inputs)
         return graph
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -43,8 +44,22 @@ RUN_ALL = """async () => {
     await window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs');
     await window.jupyterapp.commands.execute('notebook:run-all-cells');
 }"""
-SAYS = "(text) => { const e = document.querySelector('[role=status]'); return !!e && e.textContent.includes(text); }"
-PICTURE_IS_NOT = "(src) => document.querySelector('img.widget-image').getAttribute('src') !== src"
+# Milliseconds from a changed control, or a click, to the frame that shows it.
+TIMED = """(act) => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error(`no picture of ${JSON.stringify(act)}`)), 4000);
+  const root = document.querySelector('.nsa-explorer'), begin = performance.now();
+  const select = root.querySelectorAll('.nsa-controls select')[act.control];
+  const seen = new MutationObserver(() => {
+    if (select && select.value !== act.value) return;
+    seen.disconnect();
+    requestAnimationFrame(() => done(performance.now() - begin));
+  });
+  seen.observe(root, { attributes: true, attributeFilter: ['data-painted'] });
+  if (!select) return root.querySelector(act.click).click();
+  select.value = act.value;
+  select.dispatchEvent(new Event('change'));
+})"""
+NOTE = "(text) => document.querySelector('.nsa-note')?.textContent === text"
 
 pytestmark = pytest.mark.browser
 
@@ -136,7 +151,7 @@ def stop(server):
 
 @contextmanager
 def tab_with_all_cells_run(lab, notebook, last, height):
-    """A browser tab on a notebook whose last cell prints `last`; it must close without an error of the page."""
+    """A browser tab on a notebook whose last cell shows `last`; it must close without an error of the page."""
     from playwright.sync_api import sync_playwright
 
     errors = []
@@ -157,7 +172,7 @@ def tab_with_all_cells_run(lab, notebook, last, height):
 
 @pytest.fixture
 def page(lab):
-    with tab_with_all_cells_run(lab, "01_decode", "decode stale: right", HEIGHT) as tab:
+    with tab_with_all_cells_run(lab, "01_decode", "Which line copies the table?", HEIGHT) as tab:
         yield tab
 
 
@@ -168,24 +183,37 @@ def artefacts(tmp_path):
     return folder
 
 
+def report(title, milliseconds):
+    middle, worst = statistics.median(milliseconds), max(milliseconds)
+    print(f"\n{title}: median {middle:.0f} ms, worst {worst:.0f} ms of {len(milliseconds)}")
+
+
 def photograph(page, folder, moment):
     """The explorer as readers with a small and with a large screen see it."""
     for width in reversed(WIDTHS):
         page.set_viewport_size({"width": width, "height": HEIGHT})
         page.wait_for_timeout(500)  # Lab lays the page out again
-        page.locator("[role=status]").first.scroll_into_view_if_needed()
+        page.locator(".nsa-explorer").first.scroll_into_view_if_needed()
         page.screenshot(path=folder / f"decode_{width}_{moment}.png")
 
 
-def test_a_key_moves_a_slider_and_picture_and_words_follow(page, artefacts):
-    page.wait_for_function(SAYS, arg="8 of 8 captured requests", timeout=CELLS_S * 1000)
-    before = page.locator("img.widget-image").first.get_attribute("src")
-    page.locator("[role=status]").first.scroll_into_view_if_needed()
+def test_the_explorer_takes_the_place_of_its_picture_and_answers(page, artefacts):
+    explorer = page.locator(".nsa-explorer").first
+    page.wait_for_function(NOTE, arg="B finished, so C and D moved up. E came.", timeout=CELLS_S * 1000)
+    explorer.scroll_into_view_if_needed()
+    area = page.locator(".jp-OutputArea:has(.nsa-explorer)").first
+    assert area.locator("img").count() == 1 and not area.locator("img").is_visible()
     photograph(page, artefacts, "before")
-    handle = page.locator(".widget-slider", has_text="requests").first.locator(".noUi-handle")
-    handle.focus()
-    handle.press("ArrowLeft")
-    page.wait_for_function(SAYS, arg="7 of 8 captured requests", timeout=CHANGE_S * 1000)
-    page.wait_for_function(PICTURE_IS_NOT, arg=before, timeout=CHANGE_S * 1000)
+    strategies = [{"control": 1, "value": value} for value in ("eager", "foreach", "shared", "copy", "eager")]
+    report("a strategy, in JupyterLab", [page.evaluate(TIMED, act) for act in strategies])
+    modes = [{"control": 0, "value": value} for value in ("target_verify", "draft_extend", "decode")]
+    report("a mode, in JupyterLab", [page.evaluate(TIMED, act) for act in modes])
+    page.wait_for_function(
+        "() => document.querySelector('.nsa-costs').textContent.includes('42')", timeout=CHANGE_S * 1000
+    )
+    explorer.get_by_role("button", name="Next step").click()
+    page.wait_for_function(NOTE, arg="D finished, so E moved up.", timeout=CHANGE_S * 1000)
+    explorer.locator(".nsa-top").focus()
+    page.keyboard.press("ArrowRight")
+    assert "page_table_1[0, 1]" in explorer.locator(".nsa-top").get_attribute("aria-label")
     photograph(page, artefacts, "after")
-    assert "Replay 3" in page.locator("[role=status]").first.text_content()

@@ -3,7 +3,7 @@
 from .cases import BenchCase, build, grid, select
 from .command import add_arguments, main
 from .recording import BrokenRecording, Recording, read
-from .report import beside_floors, compare
+from .report import beside_floors
 from .run import Bench
 from .stats import Spread
 from .timer import Candidate, Timer, WrongResult
@@ -20,7 +20,6 @@ __all__ = [
     "add_arguments",
     "beside_floors",
     "build",
-    "compare",
     "grid",
     "main",
     "read",

@@ -27,12 +27,9 @@ class BytesMoved:
 
 def bytes_moved(case: BenchCase, inputs: CaseInputs) -> BytesMoved:
     """The bytes of a case. FlashMLA's schedule is left out: 2 KB."""
-    live = _row_lengths(case.config, case, inputs)
+    live, read = _row_lengths(case.config, case, inputs), _bytes_read(case, inputs)
     vectors = _vector_cells(case, len(live)) * INT32
     tables = sum(_table_cells(case, n) for n in live) * INT32
-    read = inputs.batch.seq_lens.element_size() * 2 * len(inputs.lengths)
-    wide = "page_table_1" in case.tables  # else only the first slot of each page is read
-    read += sum(_attended(case, n) if wide else _pages(case, _attended(case, n)) for n in inputs.lengths) * INT32
     exact = len(live) * _table_cells(case, max(_attended(case, n) for n in inputs.lengths)) * INT32 + vectors
     shared_vectors = vectors * (case.steps if case.step_offset else 1)
     return BytesMoved(
@@ -41,6 +38,20 @@ def bytes_moved(case: BenchCase, inputs: CaseInputs) -> BytesMoved:
         copy=2 * exact + 2 * case.steps * exact,
         recompute=4 * case.steps * exact,
     )
+
+
+def bytes_written(case: BenchCase, inputs: CaseInputs) -> BytesMoved:
+    """Those of `bytes_moved` that are written; whatever is copied is read as often as it is written."""
+    moved, read = bytes_moved(case, inputs), _bytes_read(case, inputs)
+    return BytesMoved(moved.generate - read, moved.share - read, moved.copy // 2, moved.recompute // 2)
+
+
+def _bytes_read(case: BenchCase, inputs: CaseInputs) -> int:
+    """The batch and its slots, once."""
+    vectors = inputs.batch.seq_lens.element_size() * 2 * len(inputs.lengths)
+    wide = "page_table_1" in case.tables  # else only the first slot of each page is read
+    attended = [_attended(case, n) for n in inputs.lengths]
+    return vectors + sum(n if wide else _pages(case, n) for n in attended) * INT32
 
 
 def _attended(case: BenchCase, tokens: int) -> int:

@@ -29,6 +29,7 @@ class BenchCase:
     tables: the page tables that are captured, see `NSAConfig`.
     mirrors: the batch carries host mirrors, as an engine's does.
     parts: also measure what the replay consists of.
+    decode_gemms: GEMMs of the captured decode step whose delay is measured instead, see `exposure`; 0: none.
     weight: share of the time budget relative to other cases.
     """
 
@@ -45,6 +46,7 @@ class BenchCase:
     tables: tuple[str, ...] = TABLES
     mirrors: bool = True
     parts: bool = False
+    decode_gemms: int = 0
     weight: float = 1.0
 
     @property
@@ -160,6 +162,19 @@ def grid() -> list[BenchCase]:
     ]
 
 
+def exposed() -> list[BenchCase]:
+    """Refreshes beside a decode step, at every choice of tables; measured only where named: 80 s of an H100."""
+    shapes = ((1, 4, 4), (32, 4, 4), (32, 4, 8), (32, 64, 8))
+    choices = {"": TABLES, "-real-table": ("real_page_table",), "-wide-table": ("page_table_1",)}
+    return [
+        BenchCase(
+            f"exposed-{bs}x{k}k-steps-{n}{suffix}", bs=bs, lengths=k * 1024, steps=n, tables=tables, decode_gemms=6
+        )
+        for bs, k, n in shapes
+        for suffix, tables in choices.items()
+    ]
+
+
 QUICK = (
     "record-4",
     "record-8",
@@ -173,9 +188,16 @@ QUICK = (
 )
 
 
+EVIDENCE = (  # what claims, the decision and the figures ask about
+    *("record-*", "decode-steps-*", "target_verify-steps-*", "draft_extend-steps-*", "decode-context-*"),
+    *("decode-bs-1", "decode-bs-256", "decode-full-width", "page-1-decode", "bytes-64k-steps-8-decode"),
+    *("flashmla-*-decode", "ragged-decode", "no-mirrors-decode", "step-offset-decode", "trace-*-decode"),
+)
+
+
 def select(patterns: Iterable[str]) -> list[BenchCase]:
-    """The cases whose names match any of the patterns (`*` and `?` as in file names), in grid order."""
-    cases, patterns = grid(), list(patterns)
+    """The cases, of the grid or exposed, whose names match any of the patterns (`*` and `?` as in file names)."""
+    cases, patterns = [*grid(), *exposed()], list(patterns)
     for pattern in patterns:
         if not any(fnmatchcase(case.name, pattern) for case in cases):
             raise ValueError(f"case {pattern!r} matches none of: {', '.join(case.name for case in cases)}")

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 
@@ -41,6 +42,17 @@ class Cuda:
 
     def drain(self) -> None:
         torch.cuda.synchronize(self.device)
+
+    def elapsed_us(self, call: Callable[[], object], calls: int) -> float:
+        """Microseconds per call between two events of the current stream, around `calls` back-to-back calls."""
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        self.drain()
+        begin.record()
+        for _ in repeat(None, calls):
+            call()
+        end.record()
+        self.drain()
+        return begin.elapsed_time(end) * 1e3 / calls
 
     def profile(self, calls: Sequence[Callable[[], object]], repeats: int) -> list[list[list[Operation]]] | None:
         """The device operations of each of `repeats` runs of each call.

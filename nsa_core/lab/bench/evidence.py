@@ -1,32 +1,60 @@
-"""What one run measured, asked for by name: the only way claims and the decision read a recording."""
+"""What the runs of one machine say together, asked for by name: the only way anything reads a recording.
 
-from collections.abc import Iterable
+A set is a folder of recordings, or one. It answers for each machine in it by all of that machine's runs: a time is
+the median of the runs and their range, a ratio or a share is formed inside each run and then summarised likewise.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
 from . import parts
-from .recording import BrokenRecording, Row, read
+from .recording import MEASURED, ROUNDS, BrokenRecording, Row, read
 from .report import find, spread_of
-from .stats import Spread, ratio
+from .stats import Spread, across, ratio, spread
 
 RECORD_CASES = {4: "record-4", 8: "record-8"}
 STEPS_CASES = {1: "decode-steps-1", 2: "decode-steps-2", **RECORD_CASES, 16: "decode-steps-16"}
-_CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
+# What a replay may look like, for questions whose answer could depend on it.
+PLANS = {
+    **{f"decode, {n} step{'s' * (n > 1)}": case for n, case in STEPS_CASES.items()},
+    **{f"verify, {n} steps": f"target_verify-steps-{n}" for n in (4, 8)},
+    **{f"extend, {n} steps": f"draft_extend-steps-{n}" for n in (4, 8)},
+    "decode, bs 256": "decode-bs-256",
+    "decode, 128 k tokens": "decode-context-128k",
+    "decode, full width": "decode-full-width",
+    "decode, page size 1": "page-1-decode",
+    "decode, dense FlashMLA": "flashmla-dense-decode",
+    "decode, Azure trace": "trace-azure-decode",
+}
+SAME_PHASE = (
+    1.2  # times; where references differ by more, so did the machine: on an H200's host 8.3..9.4, then 11.8 us
+)
+ROUNDS_NEEDED = 3  # of a ratio
+RUNS_WANTED, PLACES_WANTED = 3, 2  # runs of a machine, on different hosts or days
+SET = "evidence"
+QUOTED = "NVIDIA H200"  # the machine that sentences and pictures quote
+
+CHECKOUT_RESULTS = Path(__file__).resolve().parents[3] / "notebooks" / "results"
 _RUN_COLUMNS = ("machine", "device", "date", "case", "kind")
-_COMMITTED = "h200.jsonl"
+_IDENTITY = ("case", "kind", "name", "strategy", "mode", "of")
 
 
 class NotMeasured(LookupError):
-    """A run lacks a row that a question needs; the message names it."""
+    """The runs lack a row that a question needs, or cannot compare two; the message names it."""
 
 
 class Evidence:
-    """The rows of one run on one machine; rows of different runs are never compared."""
+    """All runs of one machine, each a list of rows; `rows` is what they say together."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self.rows = list(rows)
-        if not self.rows:
+    def __init__(self, *runs: Iterable[Row]) -> None:
+        listed = [list(rows) for rows in runs]
+        if not all(listed) or not listed:
             raise ValueError("rows is empty; a run has at least 1")
+        self.runs = [self] if len(listed) == 1 else [Evidence(rows) for rows in listed]
+        self.rows = listed[0] if len(listed) == 1 else _together(listed)
 
     @property
     def machine(self) -> str:
@@ -38,13 +66,54 @@ class Evidence:
 
     @property
     def conditions(self) -> str:
-        row = self.rows[0]
-        commit = f"commit {(row['commit'] or 'unknown')[:12]}" + (", dirty tree" if row["dirty"] else "")
-        driver = f"driver {row['driver']}, " if row["driver"] else ""
-        return f"{row['machine']}, {driver}torch {row['torch']}, triton {row['triton']}, {commit}, {row['date']}"
+        """Machine, hosts, versions, commits and dates, each named once; and what the set still lacks."""
+        rows = [run.rows[0] for run in self.runs]
+
+        def each(text: Callable[[Row], str]) -> str:
+            return " / ".join(dict.fromkeys(map(text, rows)))
+
+        said = [
+            self.machine,
+            f"{len(rows)} run{'s' * (len(rows) > 1)}",
+            each(lambda row: row.get("cpu") or "CPU not named"),
+            *([each(lambda row: f"driver {row['driver']}")] if self.on_gpu else []),
+            each(lambda row: f"torch {row['torch']}"),
+            each(lambda row: f"triton {row['triton']}"),
+            each(_commit),
+            " to ".join(dict.fromkeys((min(r["date"] for r in rows), max(r["date"] for r in rows)))),
+            *(["busy: " + each(lambda row: row.get("busy") or "no")] if any(r.get("busy") for r in rows) else []),
+            *([self.lacks] if self.lacks else []),
+        ]
+        return ", ".join(said)
+
+    @property
+    def lacks(self) -> str:
+        """What the runs lack to be the evidence for a machine; empty when they suffice."""
+        firsts = [run.rows[0] for run in self.runs]
+        hosts, days = ({row.get("host") for row in firsts}, {row["date"][:10] for row in firsts})
+        if len(firsts) >= RUNS_WANTED and max(len(hosts), len(days)) >= PLACES_WANTED:
+            return ""
+        return f"provisional: {RUNS_WANTED} runs on {PLACES_WANTED} hosts or days are wanted"
+
+    @property
+    def drift(self) -> list[tuple[float, str]]:
+        """By run, how many times its slowest reference is its usual one, and the case it stood in."""
+        timed = [[row for row in run.rows if row.get("reference_us")] for run in self.runs]
+        slowest = [(max(rows, key=lambda row: row["reference_us"]), rows) for rows in timed if rows]
+        return [
+            (slow["reference_us"] / statistics.median(row["reference_us"] for row in rows), slow["case"])
+            for slow, rows in slowest
+        ]
+
+    @cached_property
+    def _of_case(self) -> dict[str, list[Row]]:
+        cases: dict[str, list[Row]] = {}
+        for row in self.rows:
+            cases.setdefault(row["case"], []).append(row)
+        return cases
 
     def row(self, case: str, name: str, **columns: object) -> Row:
-        row = find(self.rows, case=case, name=name, **columns)
+        row = find(self._of_case.get(case, ()), name=name, **columns)
         if row is None or row["kind"] in ("error", "refused"):
             reason = f": {row['reason']}" if row else ""
             raise NotMeasured(f"{case}, {' '.join([name, *map(str, columns.values())])} was not measured{reason}")
@@ -52,7 +121,7 @@ class Evidence:
 
     def has(self, case: str, strategy: str) -> bool:
         """Was a strategy's whole replay timed in a case?"""
-        return find(self.rows, case=case, kind="strategy", name=strategy) is not None
+        return find(self._of_case.get(case, ()), kind="strategy", name=strategy) is not None
 
     def spread(self, case: str, name: str, column: str = "loop_us", **columns: object) -> Spread:
         value = spread_of(self.row(case, name, **columns), column)
@@ -67,13 +136,34 @@ class Evidence:
     def part(self, case: str, name: str, strategy: str | None = None) -> Spread:
         return self.spread(case, name, kind="part", strategy=strategy)
 
+    def ratio(self, case: str, over: Row, under: Row) -> Spread:
+        """Loop time of one row of a case over another's; `over` and `under` are the columns that name them."""
+        return self.over_runs(lambda run: _quotient(run.row(case, **over), run.row(case, **under)))
+
+    def faster(self, case: str, fast: str, slow: str = "copy") -> Spread:
+        """How many times faster than `slow` the whole replay of `fast` is."""
+        return self.ratio(case, whole(slow), whole(fast))
+
     def speed_up(self, case: str) -> Spread:
         """How many times faster than `eager` the kept path is."""
-        return ratio(self.loop(case, "eager"), self.loop(case, "copy"))
+        return self.faster(case, "copy", "eager")
 
     def copy_share(self, case: str) -> Spread:
         """The part of the kept path's loop time that the copies of its N steps take alone; 0..1."""
-        return ratio(self.part(case, parts.COPY_ALL, "copy"), self.loop(case, "copy"))
+        copies = {"kind": "part", "name": parts.COPY_ALL, "strategy": "copy"}
+        return self.over_runs(lambda run: run.ratio(case, copies, whole("copy")).at_most(1))
+
+    def over_runs(self, ask: Callable[["Evidence"], Spread]) -> Spread:
+        """What `ask` says of each run that can answer, summarised. NotMeasured when none can."""
+        answers, missing = [], []
+        for run in self.runs:
+            try:
+                answers.append(ask(run))
+            except NotMeasured as reason:
+                missing.append(reason)
+        if not answers:
+            raise missing[0]
+        return across(answers)
 
     def all(self, **columns: object) -> list[Row]:
         """Every row with these columns; NotMeasured when there is none."""
@@ -83,39 +173,85 @@ class Evidence:
         return rows
 
 
-def runs(rows: Iterable[Row]) -> list[Evidence]:
-    """Rows by run, the newest first; a run is a machine and the date it began at."""
-    grouped: dict[tuple, list[Row]] = {}
+def whole(strategy: str) -> Row:
+    """The columns that name a strategy's whole replay."""
+    return {"kind": "strategy", "name": strategy}
+
+
+def _commit(row: Row) -> str:
+    return f"commit {(row['commit'] or 'unknown')[:12]}" + (", dirty tree" if row["dirty"] else "")
+
+
+def _quotient(over: Row, under: Row) -> Spread:
+    """Of one run, round by round: rows were timed in turns, and rounds of different phases are left out."""
+    pairs = [_by_round(row, "loop_us") for row in (over, under)]
+    if not all(pairs):  # recorded before rounds were
+        return ratio(spread_of(over, "loop_us"), spread_of(under, "loop_us"))
+    references = [_by_round(row, "reference_us") for row in (over, under)]
+    rounds = zip(*pairs, *references, strict=True)
+    kept = [a / b for a, b, one, other in rounds if max(one, other) <= SAME_PHASE * min(one, other)]
+    if len(kept) < min(ROUNDS_NEEDED, len(pairs[0])):
+        raise NotMeasured(
+            f"{over['case']}, {over['name']} and {under['name']} were timed in different phases of the machine: "
+            f"the reference next to them took {over['reference_us']:g} and {under['reference_us']:g} us"
+        )
+    return spread(kept)
+
+
+def _by_round(row: Row, column: str) -> list[float]:
+    return row.get(column + ROUNDS) or []
+
+
+def _together(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """One row for all that say the same: measured columns are the runs' median, quartiles become their range."""
+    alike: dict[tuple, list[Row]] = {}
+    for rows in runs:
+        newest = {tuple(row.get(key) for key in _IDENTITY): row for row in rows}
+        for key, row in newest.items():
+            alike.setdefault(key, []).append(row)
+    return [_summary(rows) for rows in alike.values()]
+
+
+def _summary(rows: Sequence[Row]) -> Row:
+    if len(rows) == 1:
+        return rows[0]
+    row = {key: value for key, value in rows[0].items() if not key.endswith(ROUNDS)}
+    for column in [c for c in row if MEASURED.fullmatch(c) and not c.endswith(("_q1", "_q3"))]:
+        values = [other[column] for other in rows if other.get(column) is not None]
+        if values:
+            row[column] = statistics.median(values)
+            ends = {"q1": min(values), "q3": max(values), "n": len(values)}
+            row |= {f"{column}_{end}": value for end, value in ends.items() if f"{column}_{end}" in row}
+    return row
+
+
+def by_machine(rows: Iterable[Row]) -> list[Evidence]:
+    """Rows by machine and run; the machine that is quoted comes first."""
+    machines: dict[tuple, dict[tuple, list[Row]]] = {}
     for row in rows:
-        grouped.setdefault((row["date"], row["machine"], row["device"]), []).append(row)
-    return [Evidence(grouped[key]) for key in sorted(grouped, reverse=True)]
+        runs = machines.setdefault((row["machine"], row["device"]), {})
+        runs.setdefault((row["date"], row.get("run")), []).append(row)
+    first = sorted(machines, key=lambda machine: (machine[0] != QUOTED, machine))
+    return [Evidence(*machines[machine].values()) for machine in first]
 
 
-def committed() -> Path:
-    """The recording that comes with the project: from the installed package, else from the checkout."""
-    packaged = resources.files("nsa_core.lab") / "data" / _COMMITTED
-    path = Path(str(packaged)) if packaged.is_file() else _CHECKOUT_RESULTS / _COMMITTED
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; record one: python -m nsa_core bench --record FILE, or name one")
-    return path
+def committed_set() -> Path:
+    """The set that comes with the project: from the installed package, else from the checkout."""
+    packaged = resources.files("nsa_core.lab") / "data" / SET
+    return Path(str(packaged)) if packaged.is_dir() else CHECKOUT_RESULTS / SET
 
 
-def recordings() -> list[Path]:
-    """Every recording at hand: those of the checkout, or the one in the installed package."""
-    return sorted(_CHECKOUT_RESULTS.glob("*.jsonl")) or [committed()]
+def committed() -> Evidence:
+    """The machine that is quoted, by the set that comes with the project."""
+    return load(committed_set())[0]
 
 
-def load(paths: Iterable[Path]) -> list[Evidence]:
-    """The runs of several recordings, the newest first."""
-    return runs(row for path in paths for row in _complete(path))
-
-
-def recorded() -> Evidence:
-    """The newest run of the committed recording that measured a GPU with every number of decode steps."""
-    for run in load([committed()]):
-        if run.on_gpu and all(run.has(case, "copy") for case in STEPS_CASES.values()):
-            return run
-    raise NotMeasured(f"no run in {committed().name} has copy in all of {', '.join(STEPS_CASES.values())}")
+def load(path: Path) -> list[Evidence]:
+    """The machines of a set, or of a single recording."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if not files:
+        raise BrokenRecording(f"{path} has no recordings; record one: python -m nsa_core bench --evidence {path}")
+    return by_machine(row for file in files for row in _complete(file))
 
 
 def _complete(path: Path) -> list[Row]:

@@ -11,7 +11,9 @@ from typing import Self
 
 Row = dict[str, object]
 
-_MEASURED = re.compile(r".*_us(_q[13])?|gb_per_s")  # columns of measurements
+MEASURED = re.compile(r".*_us(_q[13]|_min|_max)?|gb_per_s")  # columns of measurements
+ROUNDS = "_rounds"  # ends a column that lists a measurement's rounds
+_DIFFERENCE = "exposed_"  # of two times: may be 0 or below
 _INTERRUPTED = {"kind": "note", "note": "an interrupted run left the line before this one"}
 
 
@@ -20,10 +22,13 @@ class BrokenRecording(ValueError):
 
 
 class Recording:
-    """Appends rows to a file, each flushed to it before the next is measured. Use as a context manager."""
+    """Appends rows to a file, each flushed to it before the next is measured. Use as a context manager.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    conditions: what all rows of the run have in common; written once, in a row of kind "run".
+    """
+
+    def __init__(self, path: Path | str, conditions: Row | None = None) -> None:
+        self.path, self.conditions = Path(path), conditions or {}
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +36,9 @@ class Recording:
         self._file = self.path.open("a", encoding="utf-8")
         if not on_fresh_line:
             self._file.write("\n")
-            self.append([_INTERRUPTED])
+            self._write(_INTERRUPTED)
+        if self.conditions:
+            self._write({"kind": "run"} | self.conditions)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,31 +47,45 @@ class Recording:
 
     def append(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            line = json.dumps(row, allow_nan=False) + "\n"
-            try:
-                self._file.write(line)
-                self._file.flush()
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            self._write({k: v for k, v in row.items() if k == "run" or self.conditions.get(k, self) != v})
+
+    def _write(self, row: Row) -> None:
+        line = json.dumps(row, allow_nan=False) + "\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 def read(path: Path | str) -> list[Row]:
-    """The rows of a recording, at least one.
+    """The rows of a recording, at least one, each with the conditions of its run.
 
     Half a row at the end, left by an interrupted run, is left out with a warning; so is one that a later run found
     there and marked. BrokenRecording names any other line that is no row, and a measurement that is none: times,
-    their quartiles and bandwidths are finite numbers above 0.
+    their quartiles and bandwidths are finite numbers above 0; a difference of times may be any finite number.
     """
     rows = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(_lines(path), 1)]
     for number, row in enumerate(rows, 1):
         if row is None and number < len(rows) and rows[number] != _INTERRUPTED:
             raise BrokenRecording(f"{path}, line {number} is no row and no interrupted run left it; restore the file")
-    complete = [row for row in rows if row is not None and row != _INTERRUPTED]
+    complete = _with_conditions(row for row in rows if row is not None and row != _INTERRUPTED)
     if not complete:
         raise BrokenRecording(f"{path} has no rows; record some: python -m nsa_core bench --record FILE")
     for number, row in enumerate(rows, 1):
         if row is None:
             warnings.warn(f"{path}, line {number}: half a row of an interrupted run is left out", stacklevel=2)
+    return complete
+
+
+def _with_conditions(rows: Iterable[Row]) -> list[Row]:
+    """Rows of measurements, each with what the row that began its run says; older rows say it themselves."""
+    complete, begun = [], {}
+    for row in rows:
+        if row.get("kind") == "run":
+            begun[row.get("run")] = row
+        else:
+            complete.append(begun.get(row.get("run"), {}) | row)
     return complete
 
 
@@ -93,11 +114,14 @@ def _parsed(line: str, where: str) -> Row | None:
 
 
 def _possible(column: str, value: object) -> bool:
-    if not _MEASURED.fullmatch(column):
+    if column.endswith(ROUNDS) and isinstance(value, list):
+        return all(_possible(column.removesuffix(ROUNDS), one) for one in value)
+    if not MEASURED.fullmatch(column):
         return not isinstance(value, float) or math.isfinite(value)
     if value is None:  # not measured; a quartile exists only beside its median
-        return not column.endswith(("_q1", "_q3"))
-    return type(value) in (int, float) and 0 < value < math.inf
+        return not column.endswith(("_q1", "_q3", "_min", "_max"))
+    least = -math.inf if column.startswith(_DIFFERENCE) else 0
+    return type(value) in (int, float) and least < value < math.inf
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -1,14 +1,16 @@
-"""Rows as tables: beside the floors, and against a recording."""
+"""Rows as tables, beside what bounds them."""
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from nsa_core.audit.report import table
 
-from .floors import EMPTY_LAUNCH, ONE_NODE_GRAPH, TINY_COPY
+from .exposure import NOISE, PLACES
+from .floors import bound
 from .recording import BrokenRecording, Row
 from .stats import Spread
 
-_LAUNCH_FLOORS = (ONE_NODE_GRAPH, EMPTY_LAUNCH, TINY_COPY)  # the lowest that a device has comes first
 _IDENTITY = ("machine", "case", "kind", "name", "strategy")
 TIMES = ("host_us", "loop_us", "latency_us", "device_us")
 
@@ -29,7 +31,7 @@ def find(rows: Iterable[Row], **wanted: object) -> Row | None:
 
 
 def spread_of(row: Row, column: str) -> Spread | None:
-    """A column's median and quartiles."""
+    """A column's median, and how far it spreads."""
     if row.get(column) is None:
         return None
     for end in ("q1", "q3", "n"):
@@ -38,62 +40,68 @@ def spread_of(row: Row, column: str) -> Spread | None:
     return Spread(row[column], row[f"{column}_q1"], row[f"{column}_q3"], row[f"{column}_n"])
 
 
-def bandwidth(rows: Iterable[Row]) -> float | None:
-    """Bytes per microsecond of the largest copy measured."""
-    copies = [row for row in rows if row.get("kind") == "bandwidth"]
-    return max(copies, key=lambda row: row["bytes"])["gb_per_s"] * 1e3 if copies else None
+def bandwidth(rows: Iterable[Row], moved: float = math.inf) -> float | None:
+    """Bytes per microsecond of the quickest copy or fill measured; None where all were of more than `moved` bytes,
+    for a cache may be faster than all of them."""
+    measured = [row for row in rows if row.get("kind") == "bandwidth"]
+    known = any(row["bytes"] <= moved for row in measured)
+    return max(row["gb_per_s"] * 1e3 for row in measured) if known else None
+
+
+def launch_floors(rows: Iterable[Row], case: str) -> dict[str, float]:
+    """Loop times of the launches that were timed in turns with a case's candidates, by name."""
+    return {row["name"]: row["loop_us"] for row in rows if row.get("case") == case and row.get("kind") == "floor"}
 
 
 def launch_floor(rows: Iterable[Row], case: str) -> Row | None:
     """The lowest launch floor that was timed in turns with a case's candidates."""
     of_case = [row for row in rows if row.get("case") == case and row.get("kind") == "floor"]
-    floors = (find(of_case, name=name) for name in _LAUNCH_FLOORS)
-    return next((row for row in floors if row is not None), None)
+    return min(of_case, key=lambda row: row["loop_us"], default=None)
+
+
+def bound_of(row: Row, rows: Sequence[Row]) -> float | None:
+    """Microseconds below which a strategy's row cannot be, by the floors of its own run and case."""
+    floors_us = launch_floors(rows, row["case"])
+    return bound(row, floors_us, lambda moved: bandwidth(rows, moved)) if row["kind"] == "strategy" else None
 
 
 def beside_floors(rows: Sequence[Row]) -> list[Row]:
-    """One line per timed row: times, times faster than `copy`, and multiples of both floors."""
-    return [_line(row, rows) for row in timed(rows)]
+    """One line per timed row: times, times faster than `copy`, multiples of its bound and of the usual reference."""
+    references = [row["reference_us"] for row in rows if row.get("reference_us")]
+    usual = statistics.median(references) if references else None
+    return [_line(row, rows, usual) for row in timed(rows)]
 
 
-def _line(row: Row, rows: Sequence[Row]) -> Row:
+def _line(row: Row, rows: Sequence[Row], usual_reference: float | None) -> Row:
     copy = find(rows, case=row["case"], kind="strategy", name="copy")
-    floor, per_us = launch_floor(rows, row["case"]), bandwidth(rows)
-    moved = row.get("bytes_generate") if row["kind"] in ("strategy", "variant") else None
+    part = row["kind"] == "part" and row.get("strategy")
     return {
         "case": row["case"],
-        "what": f"{row['name']} [{row['strategy']}]"
-        if row["kind"] == "part" and row.get("strategy")
-        else row["name"],
+        "what": f"{row['name']} [{row['strategy']}]" if part else row["name"],
         **{name: row[name] for name in TIMES},
         "ops": row["device_ops"],
         "spread": f"{row['loop_us_q1']:g}..{row['loop_us_q3']:g}",
         "copy/this": _quotient(copy and copy["loop_us"], row["loop_us"]),
-        "x launch": _quotient(row["loop_us"], floor and floor["loop_us"]),
-        "x bytes": _quotient(row["loop_us"], moved and per_us and moved / per_us),
+        "x bound": _quotient(row["loop_us"], bound_of(row, rows)),
+        "x reference": _quotient(row.get("reference_us"), usual_reference),
     }
 
 
-def compare(rows: Sequence[Row], recorded: Sequence[Row]) -> list[Row]:
-    """This run's loop times over a recording's, where both have the row; "apart" when the quartiles do not touch."""
-    lines, before = [], latest(timed(recorded))
-    for row in timed(rows):
-        old = find(before, case=row["case"], kind=row["kind"], name=row["name"], strategy=row.get("strategy"))
-        if old is not None:
-            overlap = spread_of(row, "loop_us").overlaps(old["loop_us_q1"], old["loop_us_q3"])
-            lines.append(
-                {
-                    "case": row["case"],
-                    "what": row["name"],
-                    "strategy": row.get("strategy"),
-                    "loop_us": row["loop_us"],
-                    "recorded_us": old["loop_us"],
-                    "now/recorded": _quotient(row["loop_us"], old["loop_us"]),
-                    "quartiles": "touch" if overlap else "apart",
-                    "recorded on": old["machine"],
-                }
-            )
-    return lines
+def exposures(rows: Iterable[Row]) -> list[Row]:
+    """One line per case and strategy: what a decode step feels of the refresh in each place, its own time, noise."""
+    measured, lines = latest(row for row in rows if row.get("kind") == "exposed"), {}
+    for row in (row for row in measured if row.get("place")):
+        noise = find(measured, case=row["case"], name=NOISE, machine=row.get("machine"))
+        line = {name: row[name] for name in ("case", "strategy", "tables")} | dict.fromkeys(PLACES)
+        line |= {"MiB written": row["bytes_written"] / 2**20}
+        line |= {"decode step": noise and noise["decode_step_us"], NOISE: noise and _exposed(noise)}
+        lines.setdefault((row.get("machine"), row["case"], row["strategy"]), line)[row["place"]] = _exposed(row)
+    return list(lines.values())
+
+
+def _exposed(row: Row) -> str:
+    us, low, high, percent = (row[f"exposed_{end}"] for end in ("us", "us_min", "us_max", "percent"))
+    return f"{us:.3g} [{low:.3g}..{high:.3g}] {percent:.2g}%"
 
 
 def _quotient(over: float | None, under: float | None) -> float | None:

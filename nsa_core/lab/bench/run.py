@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import cycle
 
 import torch
@@ -13,14 +13,14 @@ import nsa_core as nsa
 from nsa_core.strategies import REGISTRY, StrategyInfo
 from nsa_core.strategies.base import Refused, ReplayReport
 
-from . import facts, floors, parts
-from .bytes_moved import bytes_moved
+from . import exposure, facts, floors, parts
+from .bytes_moved import bytes_moved, bytes_written
 from .cases import BenchCase, CaseInputs, build
 from .conditions import conditions
 from .device import observer
-from .recording import Row
-from .stats import Spread
-from .timer import Admitted, Candidate, Timer, Timing
+from .recording import ROUNDS, Row
+from .stats import rounded, spread, spread_columns
+from .timer import Admitted, Candidate, Timer, Timing, no_garbage_collection
 from .verify import Gate
 
 Labelled = tuple[Row, Callable[[], Candidate]]  # what the row says besides its times, and how to make the candidate
@@ -47,6 +47,11 @@ class Bench:
         self.strategies = _known(strategies, device)
         self.failures: list[str] = []
 
+    @cached_property
+    def reference(self) -> Callable[[], object]:
+        """What is timed next to everything, so that a slow moment is seen."""
+        return floors.reference(self.device)
+
     def warm_up(self) -> None:
         """Bring clocks up, so that the first case is measured like the last."""
         if self.device.type == "cuda":
@@ -58,8 +63,11 @@ class Bench:
         with self._noting({"case": case.name}):
             inputs = build(case, self.device)
             gate, about = Gate(case, inputs), describe(case, inputs)
-            self._emit([about | {"kind": "plan"} | facts.plan(case, inputs)])
-            self._time(about, self._candidates(case, inputs, gate), self._timer(case.weight))
+            if case.decode_gemms:
+                self._expose(about, case, inputs, gate)
+            else:
+                self._emit([about | {"kind": "plan"} | facts.plan(case, inputs)])
+                self._time(about, self._candidates(case, inputs, gate), self._timer(case.weight))
         self._free()
 
     def section(self, name: str) -> None:
@@ -89,6 +97,30 @@ class Bench:
         for way, make in ways.items():
             named = label | {"kind": "variant", "name": f"{label['name']}, {way}"}
             yield named, partial(make, case, inputs, gate, named)
+
+    def _expose(self, about: Row, case: BenchCase, inputs: CaseInputs, gate: Gate) -> None:
+        """A case's refreshes beside a decode step, each in turns with the step alone. Not bound by `budget_s`."""
+        timer = Timer(self.observer, rounds=exposure.ROUNDS, loop_calls=exposure.CALLS)
+        with torch.cuda.device(self.device), no_garbage_collection():
+            step = exposure.DecodeStep(self.device, case.bs, case.decode_gemms)
+            alone = timer.admit(Candidate("decode step", step.alone(), None))
+            admitted = self._admit(about, self._beside(case, inputs, gate, step), timer)
+            pairs = timer.beside(alone, [a for _, a in admitted])
+        about = about | {"decode_gemms": case.decode_gemms, "calls": exposure.CALLS}
+        self._emit(about | label | exposure.columns(pairs[a.candidate.name]) for label, a in admitted)
+
+    def _beside(
+        self, case: BenchCase, inputs: CaseInputs, gate: Gate, step: exposure.DecodeStep
+    ) -> Iterator[Labelled]:
+        noise = {"kind": "exposed", "name": exposure.NOISE, "strategy": None}
+        yield noise, lambda: Candidate(exposure.NOISE, step.alone(), None)
+        written = bytes_written(case, inputs)
+        for name, (places, way) in exposure.STRATEGIES.items():
+            for place in places if name in self.strategies else ():
+                given = _unmirrored(inputs) if REGISTRY[name].capture_safe else inputs
+                label = {"kind": "exposed", "name": f"{name}, {place}", "strategy": name, "place": place}
+                label |= {"contract": self.strategies[name].contract, "bytes_written": getattr(written, way)}
+                yield label, partial(_refresh_beside, case, given, gate, label, step)
 
     def _parts(self, case: BenchCase, inputs: CaseInputs, gate: Gate) -> Iterator[Labelled]:
         yield _part(parts.PRECOMPUTE), partial(parts.precompute_only, case, inputs, gate)
@@ -126,9 +158,14 @@ class Bench:
             self._emit([about | row])
 
     def _timer(self, weight: float, loop_calls: int | None = None) -> Timer:
-        return Timer(self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls)
+        return Timer(self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls, reference=self.reference)
 
     def _time(self, about: Row, labelled: Iterable[Labelled], timer: Timer) -> None:
+        admitted = self._admit(about, labelled, timer)
+        timings = timer.measure([a for _, a in admitted])
+        self._emit(about | label | columns(timings[a.candidate.name], label) for label, a in admitted)
+
+    def _admit(self, about: Row, labelled: Iterable[Labelled], timer: Timer) -> list[tuple[Row, Admitted]]:
         """Admit each candidate by itself, so that one that is wrong does not keep the others from being timed."""
         admitted: list[tuple[Row, Admitted]] = []
         for label, make in labelled:
@@ -136,8 +173,7 @@ class Bench:
                 made = make()
                 unique = Candidate(f"{len(admitted)} {made.name}", made.call, made.check)
                 admitted.append((label, timer.admit(unique)))
-        timings = timer.measure([a for _, a in admitted])
-        self._emit(about | label | columns(timings[a.candidate.name], label) for label, a in admitted)
+        return admitted
 
     def _emit(self, rows: Iterable[Row]) -> None:
         self.sink([row | self.conditions for row in rows])
@@ -195,29 +231,17 @@ def describe(case: BenchCase, inputs: CaseInputs) -> Row:
 
 
 def columns(timing: Timing, label: Row) -> Row:
-    """A timing as columns: median, quartiles, samples; microseconds."""
+    """A timing as columns: median, quartiles, samples; microseconds. Loop and reference also round by round."""
     row: Row = {}
     for name in ("host", "loop", "latency", "device"):
-        row |= _spread_columns(f"{name}_us", getattr(timing, name))
+        row |= spread_columns(f"{name}_us", getattr(timing, name))
+    row |= spread_columns("reference_us", spread(timing.references))
+    for name, rounds in (("loop_us", timing.loops), ("reference_us", timing.references)):
+        row[name + ROUNDS] = [rounded(us) for us in rounds]
     row["device_ops"] = None if timing.device_ops is None else timing.device_ops.median
     if "bytes" in label:
-        row["gb_per_s"] = _rounded(label["bytes"] / (row["device_us"] or row["loop_us"]) / 1e3)
+        row["gb_per_s"] = rounded(label["bytes"] / (row["device_us"] or row["loop_us"]) / 1e3)
     return row
-
-
-def _spread_columns(name: str, value: Spread | None) -> Row:
-    if value is None:
-        return {name: None}
-    return {
-        name: _rounded(value.median),
-        f"{name}_q1": _rounded(value.q1),
-        f"{name}_q3": _rounded(value.q3),
-        f"{name}_n": value.count,
-    }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def _known(names: Sequence[str] | None, device: torch.device) -> dict[str, StrategyInfo]:
@@ -272,6 +296,22 @@ def _refresh_in_graph(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Ro
         backend.refresh(inputs.batch, case.mode)
         own.add_(1)
     return _checked(backend, gate, label, graph.replay)
+
+
+def _refresh_beside(
+    case: BenchCase, inputs: CaseInputs, gate: Gate, label: Row, step: exposure.DecodeStep
+) -> Candidate:
+    """A decode step with its refresh: right when the sets are, and when the step read them after the refresh."""
+    backend = _captured(case, inputs, label, recorded=False)
+    call = step.with_refresh(label["place"], backend, inputs.batch, case.mode)
+    refreshed, sums = _checked(backend, gate, label, call), exposure.last_sums(backend, inputs.batch, case.mode)
+
+    def check() -> list[str]:
+        wrong = refreshed.check()
+        read_early = not wrong and not torch.equal(step.sums_read, sums)
+        return ["the decode step read cu_seqlens_k before its refresh"] if read_early else wrong
+
+    return Candidate(label["name"], call, check)
 
 
 def _captured(case: BenchCase, inputs: CaseInputs, label: Row, *, recorded: bool) -> nsa.MultiStepBackend:

@@ -1,4 +1,4 @@
-"""What a list of samples says: its middle, its spread, and whether two lists differ by more than that."""
+"""What numbers say together: their middle, how far they spread, and how many times one goes into another."""
 
 import math
 import statistics
@@ -8,39 +8,70 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Median and quartiles of `count` samples. The quartiles are the spread every table and row reports."""
+    """A median and how far it spreads: to the quartiles of one run's samples, or over all of several runs.
+
+    count: samples, or runs.
+    """
 
     median: float
-    q1: float
-    q3: float
+    low: float
+    high: float
     count: int
 
     def scaled(self, factor: float) -> "Spread":
-        return Spread(self.median * factor, self.q1 * factor, self.q3 * factor, self.count)
+        return Spread(self.median * factor, self.low * factor, self.high * factor, self.count)
 
-    def overlaps(self, low: float, high: float) -> bool:
-        """Do the middle half of the samples and the interval low..high share a value?"""
-        return self.q1 <= high and low <= self.q3
+    def at_most(self, limit: float) -> "Spread":
+        return Spread(min(self.median, limit), min(self.low, limit), min(self.high, limit), self.count)
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """Median and quartiles, interpolated between sorted samples. A single sample has no spread: q1 == q3."""
+    """Median and quartiles, interpolated between sorted samples. A single sample does not spread."""
     if not samples:
         raise ValueError("samples is empty; a median needs at least 1")
     if len(samples) == 1:
-        return Spread(samples[0], samples[0], samples[0], 1)
-    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
-    return Spread(median, q1, q3, len(samples))
+        return exactly(samples[0])
+    low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return Spread(median, low, high, len(samples))
+
+
+def exactly(value: float) -> Spread:
+    """A number without a spread."""
+    return Spread(value, value, value, 1)
+
+
+def across(runs: Sequence[Spread]) -> Spread:
+    """Median and range of several runs' medians; a single run keeps its own spread."""
+    if len(runs) == 1:
+        return runs[0]
+    medians = [run.median for run in runs]
+    return Spread(statistics.median(medians), min(medians), max(medians), len(runs))
+
+
+def spread_columns(name: str, value: Spread | None) -> dict[str, float | int | None]:
+    """A run's spread as columns of a row."""
+    if value is None:
+        return {name: None}
+    return {
+        name: rounded(value.median),
+        f"{name}_q1": rounded(value.low),
+        f"{name}_q3": rounded(value.high),
+        f"{name}_n": value.count,
+    }
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def ratio(numerator: Spread, denominator: Spread) -> Spread:
-    """How many times `denominator` goes into `numerator`; the spread is the widest that both quartiles allow."""
-    if denominator.q1 <= 0:
-        raise ValueError(f"denominator has a quartile of {denominator.q1}; a ratio needs times above 0")
+    """How many times `denominator` goes into `numerator`; the spread is the widest that both allow."""
+    if denominator.low <= 0:
+        raise ValueError(f"denominator spreads down to {denominator.low}; a ratio needs times above 0")
     return Spread(
         numerator.median / denominator.median,
-        numerator.q1 / denominator.q3,
-        numerator.q3 / denominator.q1,
+        numerator.low / denominator.high,
+        numerator.high / denominator.low,
         min(numerator.count, denominator.count),
     )
 
@@ -49,8 +80,3 @@ def require_positive(name: str, value: float) -> None:
     """ValueError unless `value` is a finite number above 0."""
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {value:g}")
-
-
-def clearly_below(smaller: Spread, larger: Spread, factor: float = 1.0) -> bool:
-    """Is `smaller` at least `factor` times below `larger`, and do the middle halves not touch?"""
-    return smaller.median * factor <= larger.median and smaller.q3 < larger.q1

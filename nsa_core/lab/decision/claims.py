@@ -1,29 +1,36 @@
-"""The record's claims, each with the test that a recording answers; no verdict in this file is typed by hand."""
+"""The note's claims: what each said, what is measured instead, and the verdict that the measurements give.
 
-from collections.abc import Callable, Sequence
+Counts, ratios, shares and causes are judged. A time in microseconds depends on the host that asks and is reported;
+where the note speaks of something else than we have, that is said; a judgement gets the number that it is about.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..bench import parts
 from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
 from ..bench.floors import TINY_COPY
-from ..bench.stats import Spread, ratio
+from ..bench.recording import Row
+from ..bench.stats import Spread
+from .criteria import COPY_SHARE_LIMIT, percent, times
 
-TOLERANCE = 0.25  # a measured time or ratio holds when its middle half comes within this much of the record's number
-COPY_SHARE_LIMIT = 0.5  # the record's condition for looking again
+TOLERANCE = 0.25  # a ratio or a share holds within this much of the note's number
 
-HELD, NOT_HELD, NOT_TESTABLE, JUDGEMENT = "held", "did not hold", "not testable there", "judgement"
-MET, NOT_MET = "met", "not met"
+HELD, NOT_HELD, HOST = "held", "did not hold", "depends on the host"
+OTHER, JUDGEMENT, NOT_TESTABLE = "another object", "judgement", "not testable there"
 
-Outcome = tuple[bool | None, str]  # does the claim hold (None: no number settles it), and the numbers as text
 _MODE_CASES = ("record-4", "target_verify-steps-4", "draft_extend-steps-4")
+_OPERATIONS = "precompute-parts"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the record.
+    """One statement of the note.
 
     kind: "number", "cause", "judgement" or "criterion".
-    test: how a recording answers it, in words; `ask` is the same as code.
+    text: what the note claimed. test: what is measured. number: the measurement in words.
+    judged: asked of every run, whether it holds there; or the verdict of what cannot be judged.
+    changes: what would change the verdict. remark: what belongs beside it.
     gpu: a statement about GPUs, which a run on a CPU cannot test.
     """
 
@@ -31,13 +38,16 @@ class Claim:
     kind: str
     text: str
     test: str
-    ask: Callable[[Evidence], Outcome]
+    number: Callable[[Evidence], str]
+    judged: Callable[[Evidence], bool] | str
+    changes: str
+    remark: str = ""
     gpu: bool = True
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """What one machine's recordings say about a claim; number: the measured numbers as text."""
+    """What a machine's runs say about a claim; number: what was measured, in words."""
 
     claim: Claim
     machine: str
@@ -45,247 +55,200 @@ class Ruling:
     number: str
 
 
-def ledger(evidence: Sequence[Evidence]) -> list[Ruling]:
-    """Every claim on every recorded machine. Of a machine's runs the newest that can answer does."""
-    machines = dict.fromkeys(run.machine for run in evidence)
-    return [
-        _settle(claim, [run for run in evidence if run.machine == machine])
-        for machine in machines
-        for claim in CLAIMS
-    ]
+def ledger(evidence: Evidence) -> list[Ruling]:
+    """Every claim, by all runs of a machine."""
+    return [evaluate(claim, evidence) for claim in CLAIMS]
 
 
 def evaluate(claim: Claim, evidence: Evidence) -> Ruling:
-    """One claim on one run."""
+    """One claim. Runs that disagree have hosts that do: that is a verdict too."""
     try:
         if claim.gpu and not evidence.on_gpu:
             raise NotMeasured("a statement about GPUs; this run had none")
-        holds, number = claim.ask(evidence)
+        number = claim.number(evidence)
+        verdict = claim.judged if isinstance(claim.judged, str) else _verdict(claim.judged, evidence)
     except NotMeasured as missing:
         return Ruling(claim, evidence.machine, NOT_TESTABLE, str(missing))
-    return Ruling(claim, evidence.machine, _verdict(claim, holds), number)
+    return Ruling(claim, evidence.machine, verdict, number)
 
 
-def _settle(claim: Claim, newest_first: Sequence[Evidence]) -> Ruling:
-    rulings = [evaluate(claim, run) for run in newest_first]
-    return next((ruling for ruling in rulings if ruling.verdict != NOT_TESTABLE), rulings[0])
-
-
-def _verdict(claim: Claim, holds: bool | None) -> str:
-    if holds is None:
-        return JUDGEMENT
-    yes, no = (MET, NOT_MET) if claim.kind == "criterion" else (HELD, NOT_HELD)
-    return yes if holds else no
+def _verdict(holds: Callable[[Evidence], bool], evidence: Evidence) -> str:
+    answers, missing = set(), []
+    for run in evidence.runs:
+        try:
+            answers.add(holds(run))
+        except NotMeasured as reason:
+            missing.append(reason)
+    if not answers:
+        raise missing[0]
+    return {frozenset({True}): HELD, frozenset({False}): NOT_HELD}.get(frozenset(answers), HOST)
 
 
 def near(measured: Spread, low: float, high: float | None = None) -> bool:
-    """Does the middle half of the samples come within TOLERANCE of the record's number, or of its range?"""
-    return measured.overlaps(low * (1 - TOLERANCE), (low if high is None else high) * (1 + TOLERANCE))
+    """Is a run's median within TOLERANCE of the note's number, or of its range?"""
+    return low * (1 - TOLERANCE) <= measured.median <= (low if high is None else high) * (1 + TOLERANCE)
 
 
 def _us(measured: Spread) -> str:
-    return f"{measured.median:.4g} us ({measured.q1:.4g}..{measured.q3:.4g})"
+    spread = "" if measured.low == measured.high else f" ({measured.low:.4g}..{measured.high:.4g})"
+    return f"{measured.median:.4g} us{spread}"
 
 
-def _x(measured: Spread) -> str:
-    return f"{measured.median:.3g}x ({measured.q1:.3g}..{measured.q3:.3g})"
+def _by_steps(of: Callable[[Evidence, str], str]) -> Callable[[Evidence], str]:
+    """What `of` says of the note's two cases."""
+    return lambda e: ", ".join(f"{of(e, case)} at {n} steps" for n, case in RECORD_CASES.items())
 
 
-def _before_after(steps: int, before: float, after: float, factor: float) -> Callable[[Evidence], Outcome]:
-    def ask(e: Evidence) -> Outcome:
-        case = RECORD_CASES[steps]
-        eager, copy, faster = e.loop(case, "eager"), e.loop(case, "copy"), e.speed_up(case)
-        holds = near(eager, before) and near(copy, after) and near(faster, factor)
-        return holds, f"{_us(eager)} -> {_us(copy)}, {_x(faster)}"
-
-    return ask
+def _in_both(holds: Callable[[Evidence, str], bool]) -> Callable[[Evidence], bool]:
+    return lambda e: all([holds(e, case) for case in RECORD_CASES.values()])
 
 
-def _one_step(e: Evidence) -> Outcome:
-    claimed = {"to(int32)": 5, "cumsum": 15, "table gather": 20, "clamp": 30, "page transform": 40, "cat/arange": 50}
-    whole = e.part("record-4", parts.PRECOMPUTE)
-    groups = {name: e.part("precompute-parts", name) for name in claimed}
-    listed = ", ".join(f"{name} {value.median:.3g}" for name, value in groups.items())
-    holds = near(whole, 175) and all(near(groups[name], us) for name, us in claimed.items())
-    return holds, f"decode {_us(whole)}; alone: {listed} us"
+def _before_after(e: Evidence, case: str) -> str:
+    return f"{_us(e.loop(case, 'eager'))} -> {_us(e.loop(case, 'copy'))}, {times(e.speed_up(case))}"
 
 
-def _savings(e: Evidence) -> Outcome:
-    saved = {n: e.loop(case, "eager").median - e.loop(case, "copy").median for n, case in RECORD_CASES.items()}
-    holds = all(near(_without_spread(saved[n]), claimed) for n, claimed in ((4, 465), (8, 1105)))
-    return holds, f"{saved[4]:.4g} us at 4 steps, {saved[8]:.4g} us at 8"
+def _operations(e: Evidence) -> str:
+    alone = ", ".join(f"{name} {e.part(_OPERATIONS, name).median:.3g}" for name in parts.OPERATIONS)
+    return f"decode {_us(e.part('record-4', parts.PRECOMPUTE))}; alone: {alone} us"
 
 
-def _without_spread(value: float) -> Spread:
-    return Spread(value, value, value, 1)
+def _saved(e: Evidence, case: str) -> str:
+    return f"{e.loop(case, 'eager').median - e.loop(case, 'copy').median:.4g} us"
 
 
-def _steps_equal(e: Evidence) -> Outcome:
-    modes = e.all(kind="fact", name="steps are equal")
-    cells = sum(row["cells"] for row in modes)
-    return all(row["value"] for row in modes), f"{cells:,} cells of {len(modes)} modes compared"
+def _part(name: str, strategy: str | None = None) -> Row:
+    return {"kind": "part", "name": name, "strategy": strategy}
 
 
-def _columns_cached(e: Evidence) -> Outcome:
-    gain = ratio(e.part("precompute-parts", parts.REBUILT), e.part("precompute-parts", parts.CACHED))
-    return near(gain, 2), f"the transform is {_x(gain)} faster with its index tensor cached"
+def _transform(over: str, under: str) -> Callable[[Evidence], Spread]:
+    return lambda e: e.ratio(_OPERATIONS, _part(over), _part(under))
 
 
-def _columns_help(e: Evidence) -> Outcome:
-    gain = ratio(e.part("precompute-parts", parts.SLICED), e.part("precompute-parts", parts.CACHED))
-    return None, f"slicing / cached indices = {_x(gain)}; below 1 the cache loses to a plain slice"
+def _plans(e: Evidence) -> dict[str, Row]:
+    return {case: e.row(case, parts.COPY_ONE, kind="plan") for case in _MODE_CASES}
 
 
-def _copies_per_step(e: Evidence) -> Outcome:
-    counts = {case: e.row(case, parts.COPY_ONE, kind="plan")["copies"] for case in _MODE_CASES}
-    return all(6 <= n <= 7 for n in counts.values()), ", ".join(f"{n} in {case}" for case, n in counts.items())
+def _copies_listed(e: Evidence) -> str:
+    return ", ".join(f"{plan['copies']} in {case}" for case, plan in _plans(e).items())
 
 
-def _one_step_copied(e: Evidence) -> Outcome:
-    cost = e.part("record-4", parts.COPY_ONE, "copy")
-    return near(cost, 20, 30), _us(cost)
+def _step_batched(e: Evidence) -> Spread:
+    """How many times faster a step's copies are when batched."""
+    return e.ratio("record-4", _part(parts.COPY_ONE, "copy"), _part(parts.COPY_ONE, "batched"))
 
 
-def _launch(e: Evidence) -> Outcome:
-    tiny, large = e.spread("record-4", TINY_COPY, kind="floor"), e.part("record-4", parts.ONE_COPY, "copy")
-    return near(tiny, 2, 3) and near(large, 2, 3), f"4-byte copy_ {_us(tiny)}, the page table's {_us(large)}"
+def _step_batched_us(e: Evidence) -> str:
+    copy, batched = (e.part("record-4", parts.COPY_ONE, name).median for name in ("copy", "batched"))
+    return f"{copy - batched:+.3g} us per step ({copy:.4g} -> {batched:.4g}), {times(_step_batched(e))}"
 
 
-def _memcpy(e: Evidence) -> Outcome:
+def _seven(e: Evidence, form: str) -> Spread:
+    """How many times faster than `.copy_()` a form makes the seven copies."""
+    return e.ratio("seven-copies", _part(parts.SEVEN_COPIES, "copy"), _part(parts.SEVEN_COPIES, form))
+
+
+def _seven_listed(e: Evidence) -> str:
+    names = {"copy": "copy_", "batched-each": "seven launches", "batched": "one launch"}
+    listed = ", ".join(
+        f"{said} {_us(e.part('seven-copies', parts.SEVEN_COPIES, name))}" for name, said in names.items()
+    )
+    return f"{listed}: {times(_seven(e, 'batched'))}"
+
+
+def _batching(e: Evidence, case: str) -> str:
+    faster = e.faster(case, "batched")
+    times_us = f"{_us(e.loop(case, 'copy'))} -> {_us(e.loop(case, 'batched'))}"
+    return f"{times_us}, {times(faster)}, {1 - 1 / faster.median:+.0%}"
+
+
+def _contiguous(e: Evidence, unit: str) -> list[float]:
+    """The part of each mode's copies, or of their bytes, that is contiguous on both sides."""
+    taken, of = {"copies": ("contiguous_copies", "copies"), "bytes": ("contiguous_bytes", "copied_bytes")}[unit]
+    return [plan[taken] / plan[of] for plan in _plans(e).values()]
+
+
+def _contiguous_listed(e: Evidence) -> str:
+    copies, volume = _contiguous(e, "copies"), _contiguous(e, "bytes")
+    return (
+        f"{min(copies):.0%} to {max(copies):.0%} of the copies, {min(volume):.2%} to {max(volume):.2%} of the bytes"
+    )
+
+
+def _kinds(e: Evidence) -> list[Row]:
     copies = [row for row in e.all(kind="copy") if row["operation"] is not None]
     if not copies:
         raise NotMeasured("the profiler saw no device operation")
+    return copies
+
+
+def _kinds_listed(e: Evidence) -> str:
     counts = []
     for flat, name in ((True, "contiguous"), (False, "strided")):
-        kinds = [row["operation"] for row in copies if row["contiguous"] is flat]
+        kinds = [row["operation"] for row in _kinds(e) if row["contiguous"] is flat]
         counts += [f"{name}: {kinds.count(kind)} of {len(kinds)} a {kind}" for kind in sorted(set(kinds))]
-    return all(row["operation"] == "memcpy" for row in copies), "; ".join(counts)
+    return "; ".join(counts)
 
 
-def _handles_everything(e: Evidence) -> Outcome:
+def _wrong(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row["kind"] == "error" and row.get("strategy") == "copy"]
+
+
+def _handled(e: Evidence) -> str:
     dense = [row for row in e.all(kind="strategy", name="copy") if row["flashmla"] == "dense"]
     strided = [row for row in e.all(kind="plan") if row["contiguous_copies"] < row["copies"]]
     if not dense or not strided:
         raise NotMeasured("no dense FlashMLA case, or no strided copy, was measured")
-    wrong = [row for row in e.rows if row["kind"] == "error" and row.get("strategy") == "copy"]
     cells = sum(row["checked_cells"] for row in e.all(kind="strategy", name="copy"))
-    counts = f"{cells:,} cells right, {len(wrong)} cases wrong; {len(strided)} strided, {len(dense)} with objects"
-    return not wrong, counts
+    wrong = f"{len(_wrong(e.rows))} cases wrong"
+    return f"{cells:,} cells right, {wrong}; {len(strided)} strided, {len(dense)} with objects"
 
 
-def _share(e: Evidence) -> Outcome:
-    shares = {n: e.copy_share(case) for n, case in RECORD_CASES.items()}
-    return all(near(share, 0.10) for share in shares.values()), share_text(shares)
+def _equal(e: Evidence) -> list[Row]:
+    return e.all(kind="fact", name="steps are equal")
 
 
-def share_text(shares: dict[int, Spread]) -> str:
-    """Shares (0..1) by number of steps, as percent with their quartiles."""
-    return ", ".join(f"{s.median:.0%} ({s.q1:.0%}..{s.q3:.0%}) at {n} steps" for n, s in shares.items())
+def _fact(name: str, **columns: object) -> Callable[[Evidence], object]:
+    return lambda e: e.row("facts", name, **columns)["value"]
 
 
-def _seven(e: Evidence) -> Outcome:
-    names = ("copy", "batched-each", "batched")
-    copy, each, one = (e.part("seven-copies", parts.SEVEN_COPIES, name) for name in names)
-    gain = ratio(copy, one)
-    holds = near(copy, 28.7) and near(each, 40.85, 41.43) and near(one, 19.38) and near(gain, 1.48)
-    return holds, f"copy_ {_us(copy)}, seven launches {_us(each)}, one launch {_us(one)}: {_x(gain)}"
+def _device_share(e: Evidence) -> Spread:
+    """Device time over the kept path's loop time, at most all of it."""
+
+    def of_run(run: Evidence) -> Spread:
+        device = run.spread("record-4", "copy", "device_us", kind="strategy")
+        return device.scaled(1 / run.loop("record-4", "copy").median).at_most(1)
+
+    return e.over_runs(of_run)
 
 
-def _saved_per_call(e: Evidence) -> Outcome:
-    copy, batched = (e.part("record-4", parts.COPY_ONE, name).median for name in ("copy", "batched"))
-    saved = copy - batched
-    return near(_without_spread(saved), 9), f"{saved:+.3g} us per step ({copy:.4g} -> {batched:.4g})"
+def _share(e: Evidence, case: str) -> str:
+    return percent(e.copy_share(case))
 
 
-def _with_batching(e: Evidence) -> Outcome:
-    holds, totals = True, []
-    for (n, case), (before, after) in zip(RECORD_CASES.items(), ((235, 220), (295, 280)), strict=True):
-        copy, batched = e.loop(case, "copy"), e.loop(case, "batched")
-        holds = holds and near(copy, before) and near(batched, after) and batched.median < copy.median
-        totals.append(f"{_us(copy)} -> {_us(batched)} ({_gain(e, case):+.0%}) at {n} steps")
-    return holds, "; ".join(totals)
-
-
-def _gain(e: Evidence, case: str) -> float:
-    """The part of `copy`'s loop time that batching saves; negative when it costs time."""
-    return 1 - e.loop(case, "batched").median / e.loop(case, "copy").median
-
-
-def _triton_path(e: Evidence) -> Outcome:
-    plans = [e.row(case, parts.COPY_ONE, kind="plan") for case in _MODE_CASES]
-    counts = [plan["contiguous_copies"] / plan["copies"] for plan in plans]
-    volume = [plan["contiguous_bytes"] / plan["copied_bytes"] for plan in plans]
-    copies = f"{min(counts):.0%} to {max(counts):.0%} of the copies"
-    return 0.8 <= min(counts) and max(counts) <= 0.9, f"{copies}, {min(volume):.2%} to {max(volume):.2%} of the bytes"
-
-
-def _lines(e: Evidence) -> Outcome:
-    lines = e.row("facts", "source lines", strategy="batched")["value"]
-    return near(_without_spread(lines), 480), f"{lines} lines for four batched forms, kernels and edge cases"
-
-
-def _crash(e: Evidence) -> Outcome:
-    message = e.row("facts", "FlashMLA metadata.is_contiguous()")["value"]
-    return message == "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'", message
-
-
-def _device_share(e: Evidence) -> float:
-    return e.spread("record-4", "copy", "device_us", kind="strategy").median / e.loop("record-4", "copy").median
-
-
-def _host_bound(e: Evidence) -> Outcome:
-    share = _device_share(e)
-    return share < 0.5, f"device time is {share:.1%} of the kept path's loop time at 4 steps"
-
-
-def _streams(e: Evidence) -> Outcome:
-    return None, f"streams overlap device time only, which is {_device_share(e):.1%} of the loop time at 4 steps"
-
-
-def _flattened(e: Evidence) -> Outcome:
-    plan = e.row("record-4", parts.COPY_ONE, kind="plan")
-    strided = 1 - plan["contiguous_bytes"] / plan["copied_bytes"]
-    return None, f"{strided:.1%} of a step's bytes go into strided slices, which one flat copy cannot fill"
-
-
-def _past_memcpy(e: Evidence) -> Outcome:
-    gains = {name: ratio(e.loop("record-4", "copy"), e.loop("record-4", name)) for name in ("fused", "graph")}
-    return None, ", ".join(f"{name} is {_x(gain)} as fast as copy" for name, gain in gains.items()) + " at 4 steps"
-
-
-def _worth_it(e: Evidence) -> Outcome:
-    gains = {n: _gain(e, case) for n, case in RECORD_CASES.items()}
-    return None, ", ".join(f"batching saves {gain:+.0%} at {n} steps" for n, gain in gains.items())
-
-
-def _look_again(e: Evidence) -> Outcome:
-    shares = {n: e.copy_share(case).median for n, case in RECORD_CASES.items()}
-    listed = ", ".join(f"copies take {share:.0%} at {n} steps" for n, share in shares.items())
-    return any(share > COPY_SHARE_LIMIT for share in shares.values()), listed
-
-
-def _overall(e: Evidence) -> Outcome:
-    gains = {n: e.speed_up(case) for n, case in RECORD_CASES.items()}
-    listed = ", ".join(f"{_x(gain)} at {n} steps" for n, gain in gains.items())
-    return all(near(gain, 3, 5) for gain in gains.values()), listed
-
-
-_SCENARIO = "bs 32, 4096 tokens, loop time"
+_crash, _lines = _fact("FlashMLA metadata.is_contiguous()"), _fact("source lines", strategy="batched")
+_CRASH = "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'"
+_cached, _sliced = _transform(parts.REBUILT, parts.CACHED), _transform(parts.SLICED, parts.CACHED)
+_SCENARIO = "32 requests of 4,096 tokens, loop time"
+_ANOTHER_HOST = "nothing; it is one host's time, to compare with"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "P1",
         "number",
         "Computing once takes a replay of 4 steps from 700 to 235 us, 3.0x.",
-        f"eager and copy, record-4: {_SCENARIO}",
-        _before_after(4, 700, 235, 3.0),
+        f"eager over copy at 4 steps, {_SCENARIO}; judged is the ratio",
+        lambda e: _before_after(e, "record-4"),
+        lambda e: near(e.speed_up("record-4"), 3.0),
+        "copies that cost less of what computing does: the ratio is 4 at most, with copies that are free",
     ),
     Claim(
         "P2",
         "number",
         "Computing once takes a replay of 8 steps from 1400 to 295 us, 4.8x.",
-        f"eager and copy, record-8: {_SCENARIO}",
-        _before_after(8, 1400, 295, 4.8),
+        f"eager over copy at 8 steps, {_SCENARIO}; judged is the ratio",
+        lambda e: _before_after(e, "record-8"),
+        lambda e: near(e.speed_up("record-8"), 4.8),
+        "copies that cost less of what computing does: the ratio is 8 at most, with copies that are free",
     ),
     Claim(
         "P3",
@@ -293,131 +256,200 @@ CLAIMS: tuple[Claim, ...] = (
         "One step costs about 175 us to compute: to(int32) 5, cumsum 15 (twice), table gather 20, "
         "clamp 30, page transform 40, cat/arange 50.",
         "precompute alone, and each group of operations alone",
-        _one_step,
+        _operations,
+        HOST,
+        _ANOTHER_HOST,
     ),
     Claim(
         "P4",
         "number",
         "Computing once saves 465 us at 4 steps and 1105 us at 8.",
-        "eager minus copy, record-4 and record-8",
-        _savings,
+        "eager minus copy; our eager copies too, the note's 700 and 1400 us are computing alone",
+        _by_steps(_saved),
+        OTHER,
+        "the note's own code and host",
     ),
     Claim(
         "P5",
         "cause",
         "All steps get identical inputs, so computing once is exact.",
         "eager's N sets and copy's N sets compared bit for bit, in three modes",
-        _steps_equal,
+        lambda e: f"{sum(row['cells'] for row in _equal(e)):,} cells of {len(_equal(e))} modes compared",
+        lambda e: all(row["value"] for row in _equal(e)),
+        "one cell that differs",
+        "Exact for every field it covers; the released code did not cover all of them "
+        "(paged_mqa_schedule_metadata, SGLang 0.5.7 to 0.5.10).",
         gpu=False,
     ),
     Claim(
         "P6",
         "number",
         "Caching what the page transform needs makes it 2x faster.",
-        "the indexed transform with its index tensor rebuilt every time, over the cached one",
-        _columns_cached,
+        "the indexed transform, its index tensor rebuilt every time over cached; that date's code has no such cache",
+        lambda e: f"{times(_cached(e))} faster with its index tensor cached",
+        OTHER,
+        "the cache that the note speaks of",
     ),
     Claim(
         "P7",
         "judgement",
         "One cache of strided indices for the whole process helps.",
         "plain slicing over the indexed transform with cached indices",
-        _columns_help,
+        lambda e: f"slicing / cached indices = {times(_sliced(e))}; below 1 the cache loses to a plain slice",
+        JUDGEMENT,
+        "a number above 1",
     ),
     Claim(
         "C1",
         "number",
         "A step takes 6 or 7 copies.",
         "length of the copy plan in three modes",
-        _copies_per_step,
+        _copies_listed,
+        lambda e: all(6 <= plan["copies"] <= 7 for plan in _plans(e).values()),
+        "a field more or less",
         gpu=False,
     ),
-    Claim("C2", "number", "Copying one step takes 20 to 30 us.", "copies of 1 step, record-4", _one_step_copied),
+    Claim(
+        "C2",
+        "number",
+        "Copying one step takes 20 to 30 us.",
+        "copies of 1 step, record-4",
+        lambda e: _us(e.part("record-4", parts.COPY_ONE, "copy")),
+        HOST,
+        _ANOTHER_HOST,
+        "The note's own totals imply 15 us a step.",
+    ),
     Claim(
         "C3",
         "number",
         "A launch costs 2 to 3 us.",
-        "loop time of a 4-byte copy_ and of the page table's copy_",
-        _launch,
+        "a 4-byte `.copy_()` called from Python, and the page table's; the note speaks of a call of the CUDA API",
+        lambda e: (
+            f"4-byte copy_ {_us(e.spread('record-4', TINY_COPY, kind='floor'))}, "
+            f"the page table's {_us(e.part('record-4', parts.ONE_COPY, 'copy'))}"
+        ),
+        OTHER,
+        "timing cudaMemcpyAsync itself; PyTorch's dispatch would stay",
     ),
     Claim(
-        "C4", "cause", "copy_ is a cudaMemcpyAsync.", "the profiler's operation behind each copy of a step", _memcpy
+        "C4",
+        "cause",
+        "copy_ is a cudaMemcpyAsync.",
+        "the profiler's operation behind each copy of a step",
+        _kinds_listed,
+        lambda e: all(row["operation"] == "memcpy" for row in _kinds(e)),
+        "page tables that are contiguous, or a PyTorch that makes a strided copy a memcpy",
     ),
     Claim(
         "C5",
         "cause",
         "copy_ deals with strided tensors and custom objects; it has no edge-case bugs.",
         "copy against the oracle in every case, strided and with FlashMLA objects",
-        _handles_everything,
+        _handled,
+        lambda e: not _wrong(e.rows),
+        "one case in which copy is wrong",
         gpu=False,
     ),
-    Claim("C6", "number", "Copies are about 10% of the total.", "copies of N steps over the copy strategy", _share),
+    Claim(
+        "C6",
+        "number",
+        "Copies are about 10% of the total.",
+        "copies of N steps alone over the copy strategy",
+        _by_steps(_share),
+        _in_both(lambda e, case: near(e.copy_share(case), 0.10)),
+        "copies five times cheaper beside the same computing",
+        "The note's own totals imply 26% and 41%.",
+    ),
     Claim(
         "B1",
         "number",
         "Seven int32 copies take 28.70 us with copy_, 40.85 to 41.43 us in seven Triton launches and "
         "19.38 us in one (1.48x).",
-        "seven copies of 32..2048 elements, 1000 back-to-back calls a sample",
-        _seven,
+        "seven copies of 32..2048 elements by our kernel, 1000 back-to-back calls a sample; judged is the ratio",
+        _seven_listed,
+        lambda e: near(_seven(e, "batched"), 1.48),
+        "a way to describe copies to a kernel that costs the host less than making them",
     ),
     Claim(
         "B2",
         "number",
         "Batching saves about 9 us per call.",
-        "copies of 1 step, copy minus batched, record-4",
-        _saved_per_call,
+        "copies of 1 step, copy over batched, record-4; judged is whether it saves anything",
+        _step_batched_us,
+        lambda e: _step_batched(e).median > 1,
+        "a batched form that is faster than the copies",
+        "The note's own code, read on an H200: 0.78x and 0.67x for whole replays of 4 and 8 steps.",
     ),
     Claim(
         "B3",
         "number",
         "With batching 235 becomes about 220 us (6%), and 295 about 280 us (5%).",
-        "copy and batched, record-4 and record-8",
-        _with_batching,
+        "copy over batched at 4 and 8 steps; judged is whether it saves anything",
+        _by_steps(_batching),
+        _in_both(lambda e, case: e.faster(case, "batched").median > 1),
+        "a batched form that is faster than the copies",
     ),
     Claim(
         "B4",
         "cause",
         "80 to 90% of the copies take the Triton path; falling back is rare.",
         "pairs of the copy plan that are contiguous on both sides, and their bytes",
-        _triton_path,
+        _contiguous_listed,
+        lambda e: 0.8 <= min(_contiguous(e, "copies")) and max(_contiguous(e, "copies")) <= 0.9,
+        "tables as wide as their longest request",
         gpu=False,
     ),
     Claim(
         "B5",
         "number",
         "The batched kernel needs 480 lines.",
-        "lines of this project's batched strategies and their kernels",
-        _lines,
+        "lines of our own four batched forms and their kernels",
+        lambda e: f"{_lines(e)} lines, of another program",
+        OTHER,
+        "counting the note's own file",
         gpu=False,
     ),
     Claim(
         "B6",
         "cause",
-        "It crashed: 'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'.",
+        f"It crashed: {_CRASH}.",
         "FlashMLA's metadata object is asked what the kernel's caller asked it",
         _crash,
+        lambda e: _crash(e) == _CRASH,
+        "an object that answers",
         gpu=False,
     ),
     Claim(
         "B7",
         "cause",
         "The CPU's launch overhead matters more than the GPU's time.",
-        "device time over loop time of copy, record-4, below a half",
-        _host_bound,
+        "device time over loop time of copy, record-4; judged is whether it is below a half",
+        lambda e: f"device time is {percent(_device_share(e))} of the kept path's loop time at 4 steps",
+        lambda e: _device_share(e).median < 0.5,
+        "tables so large that bytes decide",
     ),
     Claim(
         "A1",
         "judgement",
         "CUDA streams would not help.",
         "device time over loop time, all that streams could hide",
-        _streams,
+        lambda e: (
+            f"streams overlap device time only, which is {percent(_device_share(e))} of the loop time at 4 steps"
+        ),
+        JUDGEMENT,
+        "device time that is most of the time",
     ),
     Claim(
         "A2",
         "judgement",
         "One flattened buffer is not practical.",
         "bytes that go into strided slices",
-        _flattened,
+        lambda e: (
+            f"{1 - _contiguous(e, 'bytes')[0]:.1%} of a step's bytes go into strided slices, "
+            "which one flat copy cannot fill"
+        ),
+        JUDGEMENT,
+        "tables as wide as their longest request",
         gpu=False,
     ),
     Claim(
@@ -425,28 +457,46 @@ CLAIMS: tuple[Claim, ...] = (
         "judgement",
         "A kernel of one's own is unlikely to beat cudaMemcpy.",
         "copy over fused and graph, record-4",
-        _past_memcpy,
+        lambda e: (
+            ", ".join(f"{name} is {times(e.faster('record-4', name))} as fast as copy" for name in ("fused", "graph"))
+            + " at 4 steps"
+        ),
+        JUDGEMENT,
+        "a number below 1",
     ),
     Claim(
         "D1",
         "judgement",
         "5 to 6% is not worth the complexity, so batching is reverted.",
-        "what batching saves of copy's loop time",
-        _worth_it,
+        "copy over batched",
+        _by_steps(lambda e, case: f"batching is {times(e.faster(case, 'batched'))} as fast as copy"),
+        JUDGEMENT,
+        "a batched form that is much faster than the copies",
     ),
     Claim(
         "D2",
         "criterion",
         "Look again only if copies pass 50% of the total, production shows a bottleneck, or a "
         "significant insight turns up.",
-        "the first condition: copy share above 50% at 4 or 8 steps",
-        _look_again,
+        f"the first condition: copies of N steps alone above {COPY_SHARE_LIMIT:.0%} of the copy strategy",
+        lambda e: (
+            f"copies take {_by_steps(_share)(e)}: "
+            + (
+                "met"
+                if any(e.copy_share(case).median > COPY_SHARE_LIMIT for case in RECORD_CASES.values())
+                else "not met"
+            )
+        ),
+        JUDGEMENT,
+        "cheaper copies beside the same computing",
     ),
     Claim(
         "D3",
         "number",
         "Overall the kept path is 3 to 5x faster than the original.",
         "eager over copy at 4 and 8 steps",
-        _overall,
+        _by_steps(lambda e, case: times(e.speed_up(case))),
+        _in_both(lambda e, case: near(e.speed_up(case), 3, 5)),
+        "copies that cost less of what computing does",
     ),
 )

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from ..bench import Bench, select
-from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured, committed, load, recordings, runs
+from ..bench.evidence import STEPS_CASES, Evidence, NotMeasured, by_machine, committed_set, load
 from ..bench.recording import Row
 from ..bench.report import text
 from ..bench.stats import require_positive
 from ..device import device_named
 from . import claims
+from .criteria import CONTRACTS, LIVE_PREFIX, RULE
 from .decision import Decision, decide
 
 _MEASURED_CASES = ("record-4", "record-8", "decode-steps-1")
@@ -21,15 +22,17 @@ _MEASURE_BUDGET_S = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Keep the copies, batch them, or do something else, by the record's own criteria."
+    parser.description = f"Does the revert stand, and is there something better to do than copying?\n\n{RULE}"
     parser.epilog = """examples:
-  python -m nsa_core decide --decode-step-us 8000
+  python -m nsa_core decide --steps 8 --decode-step-us 8000
   python -m nsa_core decide --recording mine.jsonl --claims"""
     option = parser.add_argument
-    option("--recording", type=Path, metavar="FILE", help="decide from a recording of the bench; measure nothing")
-    option("--device", metavar="NAME", help="measure a short run on cpu or cuda; default the GPU if there is one")
-    option("--decode-step-us", type=float, metavar="US", help="length of your decode step in microseconds")
-    option("--claims", action="store_true", help="print the record's claims, each with its verdict, instead")
+    option("--recording", type=Path, metavar="PATH", help="a recording, or a set of them; default the committed set")
+    option("--device", metavar="NAME", help="measure a short run on cpu or cuda instead")
+    option("--steps", type=int, default=4, metavar="N", help=f"draft steps: {', '.join(map(str, STEPS_CASES))}")
+    option("--decode-step-us", type=float, metavar="US", help="your decode step, from one to the next, microseconds")
+    option("--contract", choices=CONTRACTS, default=LIVE_PREFIX, help="what your readers need (default %(default)s)")
+    option("--claims", action="store_true", help="print the note's claims, each with its verdict, instead")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -37,12 +40,13 @@ def main(args: argparse.Namespace) -> int:
     if args.decode_step_us is not None:
         require_positive("--decode-step-us", args.decode_step_us)
     try:
-        if args.claims:
-            _print_claims([args.recording] if args.recording else recordings())
-        else:
-            evidence, source = _evidence(args)
-            print(source)
-            _print(decide(evidence, args.decode_step_us))
+        machines, source = _evidence(args)
+        print(source)
+        for machine in machines:
+            if args.claims:
+                _print_claims(machine)
+            else:
+                _print(decide(machine, args.steps, args.decode_step_us, args.contract))
     except NotMeasured as missing:
         print(f"nothing to decide from: {missing}", file=sys.stderr)
         return 1
@@ -50,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def measure(device: torch.device) -> Evidence:
-    """A short run of the record's cases. NotMeasured when one of them failed."""
+    """A short run of the note's cases. NotMeasured when one of them failed."""
     rows: list[Row] = []
     bench = Bench(device, rows.extend, budget_s=_MEASURE_BUDGET_S)
     bench.warm_up()
@@ -58,45 +62,46 @@ def measure(device: torch.device) -> Evidence:
         bench.case(case)
     if bench.failures:
         raise NotMeasured("; ".join(bench.failures))
-    return runs(rows)[0]
+    return by_machine(rows)[0]
 
 
-def _evidence(args: argparse.Namespace) -> tuple[Evidence, str]:
+def _evidence(args: argparse.Namespace) -> tuple[Sequence[Evidence], str]:
     """What to decide from, and where that comes from."""
     if args.recording:
-        return _decidable(args.recording), f"From the recording {args.recording}."
-    if args.device is not None or torch.cuda.is_available():
-        return measure(device_named(args.device)), "Measured here and now, a short run."
-    path = committed()
-    return _decidable(path), f"No GPU here: from the committed recording {path.name}, made on another machine."
+        return load(args.recording), f"From {args.recording}."
+    if args.device is not None:
+        return [measure(device_named(args.device))], "Measured here and now, a short run."
+    return load(committed_set()), "From the committed set of recordings."
 
 
-def _decidable(path: Path) -> Evidence:
-    """The newest run of a recording that measured what a decision needs."""
-    newest_first = load([path])
-    for evidence in newest_first:
-        if evidence.has(RECORD_CASES[4], "copy"):
-            return evidence
-    raise NotMeasured(f"none of {len(newest_first)} runs in {path} has {RECORD_CASES[4]} with copy")
-
-
-def _print_claims(paths: Sequence[Path]) -> None:
-    rulings = claims.ledger(load(paths))
-    for machine in dict.fromkeys(ruling.machine for ruling in rulings):
-        print(f"\n{machine}")
-        for r in (ruling for ruling in rulings if ruling.machine == machine):
-            print(f"{r.claim.id}  {r.verdict}: {r.number}\n    {r.claim.text} [{r.claim.test}]")
+def _print_claims(evidence: Evidence) -> None:
+    print(f"\n{evidence.conditions}")
+    for r in claims.ledger(evidence):
+        remark = f" {r.claim.remark}" if r.claim.remark else ""
+        print(f"{r.claim.id}  {r.verdict}: {r.number}.{remark}")
+        print(f"    Claimed: {r.claim.text}\n    Measured: {r.claim.test}.\n    Would change it: {r.claim.changes}.")
 
 
 def _print(decision: Decision) -> None:
-    print(decision.conditions)
+    own = decision.judgement
+    print(f"\n{decision.conditions}")
     if not decision.on_gpu:
         print("A CPU's times: they decide for this CPU, not for a GPU that serves.")
-    print("\n" + text([{"criterion": c.name, "state": c.state, "why": c.reason} for c in decision.criteria]))
-    print("\n" + text(decision.comparison))
+    print(
+        f"{decision.steps} decode steps of 32 requests of 4,096 tokens: {own.copy.median:.4g} us by copies\n\n{RULE}"
+    )
+    print("\n" + text([{"criterion": c.name, "state": c.state, "why": c.reason} for c in own.criteria]))
+    print(f"\nin the contract {decision.contract!r}, or the exact one:\n{text(decision.comparison)}")
+    print("\n" + text(decision.by_steps))
     _print_model(decision)
-    print("\nreasons:\n" + "\n".join(f"  - {reason}" for reason in decision.reasons))
-    print(f"\nVerdict: {decision.verdict}")
+    if decision.differing:
+        print(f"\nplans in which an answer differs:\n{text(decision.differing)}")
+    look = "Yes" if decision.verdict.look else "No"
+    stands = "Yes" if decision.verdict.revert_stands else "No"
+    print(f"\nIs it time to look again? {look}.")
+    print(f"Does the revert of the batched copy stand? {stands}: {decision.verdict.revert}.")
+    print(f"Is there something better to do than copying? {decision.verdict.act}.")
+    print(f"\nVerdict: {decision.verdict.line}")
 
 
 def _print_model(decision: Decision) -> None:

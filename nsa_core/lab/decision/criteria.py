@@ -1,19 +1,27 @@
-"""The record's conditions for looking again, as functions of measurements, and the verdict that follows."""
+"""The note's three conditions, evaluated, and the rule that makes a verdict of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..bench.evidence import RECORD_CASES, Evidence
-from ..bench.stats import Spread, clearly_below, ratio, require_positive
-from .claims import COPY_SHARE_LIMIT, share_text
+from ..bench.stats import Spread, require_positive
 
-BOTTLENECK_SHARE = 0.05  # of a decode step; below it even a free replay is within what a serving benchmark resolves
-SIGNIFICANT = 1.25  # times faster than the copies; the record called 5 to 6% not worth the complexity
+COPY_SHARE_LIMIT = 0.5  # the note's condition for looking again
+BOTTLENECK_SHARE = 0.05  # of a decode step; below it even a free refresh is within what a serving benchmark resolves
+SIGNIFICANT = 1.25  # times faster than the copies; the note called 5 to 6% not worth the complexity
+EXACT, LIVE_PREFIX = CONTRACTS = ("exact", "live prefix")
+
+RULE = f"""Look again when one of three holds:
+  the copies take more than {COPY_SHARE_LIMIT:.0%} of the refresh;
+  the refresh takes at least {BOTTLENECK_SHARE:.0%} of a decode step;
+  an alternative in the contract needed is at least {SIGNIFICANT} times faster than the copies, in every run.
+Act when the last two hold. The first alone moves nothing: it says where a refresh's time goes, not whether that time
+matters. If one of the two does not hold, keep the copies; else, if one is not known, the answer is open and names it.
+The revert of the batched copy stands unless a batched form is at least {SIGNIFICANT} times faster, in every run."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One of the record's conditions. met is None where nothing was measured or given."""
+    """One of the three conditions. met is None where nothing was measured or given."""
 
     name: str
     met: bool | None
@@ -26,103 +34,116 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Alternative:
-    """A strategy beside the copies: times faster than `copy` by number of steps, and whether that is significant."""
+    """A strategy beside the copies: its time, and how many times faster than `copy` it is."""
 
     name: str
     contract: str
-    faster: dict[int, Spread]
-    significant: bool
+    us: float
+    faster: Spread
 
     @property
-    def least(self) -> float:
-        return min(f.median for f in self.faster.values())
+    def significant(self) -> bool:
+        """In every run; of a single run, in three quarters of its rounds."""
+        return self.faster.low >= SIGNIFICANT
 
     @property
-    def copies(self) -> bool:
-        """Does it still compute once and copy N times?"""
-        return self.name.startswith("batched") or self.name == "foreach"
+    def batches(self) -> bool:
+        """Is it a form of what was reverted?"""
+        return self.name.startswith("batched")
 
     @property
-    def factors(self) -> str:
-        return ", ".join(f"{f.median:.3g}x ({f.q1:.3g}..{f.q3:.3g}) at {n} steps" for n, f in self.faster.items())
+    def factor(self) -> str:
+        return f"{self.name}, {times(self.faster)}"
 
 
-def copy_share_criterion(shares: dict[int, Spread]) -> Criterion:
-    """Do the copies take more than half of the kept path's time? shares: copy share (0..1) by number of steps."""
-    name = f"copies above {COPY_SHARE_LIMIT:.0%} of the total"
-    if not shares:
-        return Criterion(name, None, "not measured")
-    met = any(share.median > COPY_SHARE_LIMIT for share in shares.values())
-    return Criterion(name, met, share_text(shares))
+@dataclass(frozen=True)
+class Verdict:
+    """The two questions, answered. None: open, for want of what `act` names."""
+
+    revert_stands: bool
+    revert: str
+    acts: bool | None
+    act: str
+    look: bool
+
+    @property
+    def line(self) -> str:
+        return f"the revert {'stands' if self.revert_stands else 'does not stand'}; {self.act}"
 
 
-def bottleneck_criterion(replay_us: float, decode_step_us: float | None) -> Criterion:
-    """Is a replay of `replay_us` a bottleneck of a decode step of `decode_step_us`?"""
-    name = f"a measured bottleneck: at least {BOTTLENECK_SHARE:.0%} of a decode step"
+def times(factor: Spread) -> str:
+    """A factor with its spread, where it has one."""
+    return f"{factor.median:.3g}x{_ends(factor, '.3g')}"
+
+
+def percent(share: Spread) -> str:
+    """A share (0..1) with its spread, where it has one."""
+    return f"{share.median:.0%}{_ends(share, '.0%')}"
+
+
+def _ends(spread: Spread, form: str) -> str:
+    low, high = format(spread.low, form), format(spread.high, form)
+    return "" if low == high else f" ({low}..{high})"
+
+
+def share_criterion(share: Spread | None, reason: str = "not measured") -> Criterion:
+    """Do the copies take more than half of the refresh?"""
+    name = f"copies above {COPY_SHARE_LIMIT:.0%} of the refresh"
+    return (
+        Criterion(name, None, reason)
+        if share is None
+        else Criterion(name, share.median > COPY_SHARE_LIMIT, percent(share))
+    )
+
+
+def bottleneck_criterion(refresh_us: float, decode_step_us: float | None) -> Criterion:
+    """Does a refresh take enough of a decode step to matter?"""
+    name = f"refresh at least {BOTTLENECK_SHARE:.0%} of a decode step"
     if decode_step_us is None:
-        return Criterion(name, None, "give the length of a decode step with --decode-step-us")
-    share = replay_share(replay_us, decode_step_us)
-    return Criterion(name, share >= BOTTLENECK_SHARE, f"{replay_us:.4g} us is {share:.1%} of {decode_step_us:g} us")
+        limit = refresh_us / BOTTLENECK_SHARE / 1e3
+        return Criterion(name, None, f"the step's length is not given; met up to {limit:.3g} ms")
+    share = refresh_share(refresh_us, decode_step_us)
+    reason = f"{refresh_us:.4g} us is {share:.1%} of {decode_step_us:g} us"
+    return Criterion(name, share >= BOTTLENECK_SHARE, reason)
 
 
-def replay_share(replay_us: float, decode_step_us: float) -> float:
-    """The replay's share of a decode step, 0 and up; above 1 the replay takes longer than the step it serves."""
+def refresh_share(refresh_us: float, decode_step_us: float) -> float:
+    """The refresh's share of a decode step, from one step to the next; 1 where it is said to be shorter than that."""
     require_positive("decode_step_us", decode_step_us)
-    return replay_us / decode_step_us
+    return min(refresh_us / decode_step_us, 1.0)
 
 
-def better_alternative_criterion(best_first: Sequence[Alternative]) -> Criterion:
-    """Is the best alternative at least SIGNIFICANT times faster than the copies, at every number of steps?"""
-    name = f"a significantly better alternative: at least {SIGNIFICANT}x"
+def better_criterion(best_first: Sequence[Alternative]) -> Criterion:
+    """Is the best alternative significantly faster than the copies?"""
+    name = f"an alternative {SIGNIFICANT}x faster"
     if not best_first:
         return Criterion(name, None, "no alternative was measured")
-    best = best_first[0]
-    return Criterion(name, best.significant, f"{best.name}, {best.factors}")
+    return Criterion(name, best_first[0].significant, best_first[0].factor)
 
 
-def measured_alternatives(evidence: Evidence) -> list[Alternative]:
-    """Every strategy measured in each of the record's cases that has `copy`, best first."""
-    cases = {n: case for n, case in RECORD_CASES.items() if evidence.has(case, "copy")}
-    names = dict.fromkeys(row["name"] for row in evidence.rows if row.get("kind") == "strategy")
-    alternatives = [
-        _alternative(evidence, name, cases)
-        for name in names
-        if name not in ("eager", "copy") and all(evidence.has(case, name) for case in cases.values())
-    ]
-    return sorted(alternatives, key=lambda a: -a.least)
+def keeping(alternatives: Sequence[Alternative], contract: str) -> list[Alternative]:
+    """Those that keep the contract needed, best first; the exact one keeps both."""
+    kept = [a for a in alternatives if a.contract in (contract, EXACT)]
+    return sorted(kept, key=lambda a: -a.faster.median)
 
 
-def _alternative(evidence: Evidence, name: str, cases: dict[int, str]) -> Alternative:
-    pairs = {n: (evidence.loop(case, name), evidence.loop(case, "copy")) for n, case in cases.items()}
-    faster = {n: ratio(copy, own) for n, (own, copy) in pairs.items()}
-    significant = all(clearly_below(own, copy, SIGNIFICANT) for own, copy in pairs.values())
-    contract = evidence.row(next(iter(cases.values())), name, kind="strategy")["contract"]
-    return Alternative(name, contract, faster, significant)
+def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -> Verdict:
+    """RULE, on the criteria (share, bottleneck, alternative) and the alternatives in the contract needed."""
+    _, bottleneck, better = criteria
+    needed = (bottleneck, better)
+    acts = False if any(c.met is False for c in needed) else None if any(c.met is None for c in needed) else True
+    batched = [a for a in best_first if a.batches]
+    stands = not any(a.significant for a in batched)
+    against = f"the best batched form is {batched[0].factor}" if batched else "no batched form was measured"
+    return Verdict(stands, against, acts, _act(acts, bottleneck, better, best_first), any(c.met for c in criteria))
 
 
-def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -> tuple[str, list[str]]:
-    """The verdict and its reasons, from the criteria (copy share, bottleneck, alternative) and the alternatives.
-
-    A replay that is known to be no bottleneck keeps the copies: there is nothing to win. Otherwise a significantly
-    better alternative decides, by what it is: another way to copy, or something past copying.
-    """
-    share, bottleneck, better = criteria
-    reasons = [_about_copying(best_first), *(f"{c.name}: {c.state}; {c.reason}" for c in criteria)]
-    if bottleneck.met is False:
-        return "keep the copies; the replay is no bottleneck of this decode step", reasons
-    if better.met:
-        best = best_first[0]
-        reasons.append(f"{best.name} keeps the contract {best.contract!r}")
-        act = f"batch the copies with {best.name}" if best.copies else f"do something else: {best.name}"
-        return f"{act}, at least {best.least:.3g}x faster than the copies", reasons
-    tail = "; yet they take more than half of the time" if share.met else ""
-    return f"keep the copies; nothing measured is {SIGNIFICANT}x faster{tail}", reasons
-
-
-def _about_copying(best_first: Sequence[Alternative]) -> str:
-    batched = [a for a in best_first if a.copies]
-    if not batched:
-        return "no other way to copy was measured"
-    best = batched[0]
-    worth = "worth its complexity" if best.significant else "not worth its complexity, so reverting it stands"
-    return f"the best other way to copy is {best.name}, {best.factors}: {worth}"
+def _act(acts: bool | None, bottleneck: Criterion, better: Criterion, best_first: Sequence[Alternative]) -> str:
+    if acts:
+        return f"act: {best_first[0].factor} as fast as the copies"
+    if acts is None:
+        missing = "; ".join(c.reason for c in (bottleneck, better) if c.met is None)
+        would = f"; then act: {best_first[0].factor} as fast as the copies" if better.met else ""
+        return f"open: {missing}{would}"
+    why = "the refresh is no bottleneck" if bottleneck.met is False else f"nothing is {SIGNIFICANT}x faster"
+    return f"keep the copies; {why}"

@@ -1,6 +1,7 @@
-"""See what a replay does: observe captured sets, draw them, move them with widgets (extra `notebooks`).
+"""See what a replay does: observe captured sets, make scenes of them, show these in a browser (extra `notebooks`).
 
-`setup` and `observe` need torch only, `draw` needs matplotlib, `widgets` needs ipywidgets; import what you use.
+`observe` sees, `scene` tells as plain data, `session` answers a reader's wishes: these need torch only. `picture`
+needs Pillow, `widget` anywidget; import what you use. `front/` is the browser's part.
 """
 
 from .command import add_arguments, main

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,12 +19,13 @@ from . import palette
 
 WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an output on a screen of 1280
 SMALL, WORDS = 7.5, 8.5  # points: of dense charts, of pictures with few words
+CAPTION_CHARACTERS = 150
 EDGE, GREY, INK = "#777777", palette.NEUTRALS["muted"].light, palette.INK.light
 SAME, DIFFERENT = "#d3ecc8", "#ffe94d"
 
 # Pictures that are stored are drawn on paper, so their colours are those of a light page.
 COLOURS = {name: colour.light for name, colour in (palette.STRATEGIES | palette.MODES | palette.PARTS).items()}
-COLOURS |= {"record us": "#ffffff", "loop us": COLOURS["copy"], "device us": GREY}
+COLOURS |= {"note us": "#ffffff", "loop us": COLOURS["copy"], "device us": GREY}
 
 
 def static_bundle(text: str, png: bytes) -> tuple[dict, dict]:
@@ -123,6 +125,11 @@ def stacked_bars(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[fl
 
 
 def finish(fig: Figure, lines: Sequence[str], evidence: Evidence) -> Chart:
-    """A chart whose caption is the conditions of the run."""
-    fig.supxlabel(evidence.conditions, fontsize=7, color=GREY)
+    """A chart whose caption is the conditions of the runs."""
+    caption(fig, evidence.conditions)
     return Chart(fig, [*lines, evidence.conditions])
+
+
+def caption(fig: Figure, conditions: str) -> None:
+    """Conditions under a picture, in as many lines as they need."""
+    fig.supxlabel("\n".join(textwrap.wrap(conditions, CAPTION_CHARACTERS)), fontsize=7, color=GREY)

@@ -18,11 +18,10 @@ from ... import MultiStepBackend, copy_plan, precompute
 from ...strategies.batched import describe
 from ..bench import Bench, BenchCase, Candidate, Spread, Timer, build, parts
 from ..bench.device import Host
-from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence
-from ..bench.evidence import recorded as recorded
-from ..bench.floors import EMPTY_LAUNCH
+from ..bench.evidence import PLANS, RECORD_CASES, STEPS_CASES, Evidence
+from ..bench.floors import COMPILED_LAUNCH, EMPTY_LAUNCH
 from ..bench.recording import Row
-from ..bench.report import spread_of
+from ..bench.report import find, spread_of
 from ..decision import BreakEven, fit
 from ..decision.note import OPERATIONS as RECORD_OPERATIONS
 from ..decision.note import ORIGINAL, ORIGINAL_CONDITIONS
@@ -38,7 +37,7 @@ MODES = {
     **{mode: {n: f"{mode}-steps-{n}" for n in (1, 4, 8, 16)} for mode in ("target_verify", "draft_extend")},
 }
 FORMS = ("batched-each", "batched", "batched-strided", "batched-steps")
-KINDS = ("record us", "loop us", "device us")
+KINDS = ("note us", "loop us", "device us")
 
 
 class Live(W.HTML):
@@ -48,7 +47,7 @@ class Live(W.HTML):
         self.summary = f"Measured when this cell ran; the times are shown, not stored: {', '.join(times)}."
         head = f"<p>On {html.escape(device())}; microseconds per call: median, middle half of the samples</p>"
         lines = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{t.median:.4g}</td><td>{t.q1:.4g}..{t.q3:.4g}</td></tr>"
+            f"<tr><td>{html.escape(name)}</td><td>{t.median:.4g}</td><td>{t.low:.4g}..{t.high:.4g}</td></tr>"
             for name, t in times.items()
         )
         super().__init__(f'<div role="status">{head}<table>{lines}</table></div>')
@@ -161,7 +160,7 @@ def gain_chart(evidence: Evidence) -> Chart:
 
 def _points(ax: Axes, spreads: Mapping[int, Spread], colour: str, mark: str, label: str) -> None:
     medians = [s.median for s in spreads.values()]
-    below, above = [s.median - s.q1 for s in spreads.values()], [s.q3 - s.median for s in spreads.values()]
+    below, above = [s.median - s.low for s in spreads.values()], [s.high - s.median for s in spreads.values()]
     ax.errorbar(list(spreads), medians, [below, above], fmt=mark, ms=4, color=colour, elinewidth=1, label=label)
 
 
@@ -217,11 +216,11 @@ def _busy(evidence: Evidence, name: str, steps: int) -> str:
 
 
 def operations(evidence: Evidence) -> list[Row]:
-    """What each group of operations costs alone, beside the record's number. `us each`: per device operation."""
+    """What each group of operations costs alone, beside the note's number. `us each`: per device operation."""
     rows = []
     for name, us in RECORD_OPERATIONS.items():
         row = evidence.row("precompute-parts", name, kind="part")
-        times = {"operations": name, "record us": us} | _times(row)
+        times = {"operations": name, "note us": us} | _times(row)
         rows.append(times | {"us each": row["loop_us"] / row["device_ops"]})
     return rows
 
@@ -248,24 +247,25 @@ def transform_chart(evidence: Evidence) -> Chart:
 
 
 def record_table(evidence: Evidence) -> list[Row]:
-    """The record's table, the same code read on an H200, and this project's recording, microseconds."""
+    """The note's table, the same code read on an H200, and this project's recording, microseconds."""
     lines = []
     for n, case in RECORD_CASES.items():
         own = {key: evidence.loop(case, name).median for key, name in (("before", "eager"), ("after", "copy"))}
-        for source, totals in {"record": RECORD[n], ITS_CODE: ORIGINAL[n], "this project": own}.items():
+        for source, totals in {"the note": RECORD[n], ITS_CODE: ORIGINAL[n], "this project": own}.items():
             before, after = totals["before"], totals["after"]
             line = {"steps": n, "source": source, "before": before, "after": after}
-            lines.append(line | {"gain": before / after, "saved": before - after})
+            gain = evidence.speed_up(case).median if totals is own else before / after
+            lines.append(line | {"gain": gain, "saved": before - after})
     return lines
 
 
 def record_parts(evidence: Evidence) -> list[Row]:
-    """What "after" consists of. The record's copies are what its total leaves beside 175 us of computing."""
+    """What "after" consists of. The note's copies are what its total leaves beside 175 us of computing."""
     lines, once = [], RECORD[4]["before"] / 4
     for n, case in RECORD_CASES.items():
         own = evidence.part(case, parts.PRECOMPUTE).median, evidence.part(case, parts.COPY_ALL, "copy").median
         sources = {
-            "record": (RECORD[n]["after"], once, RECORD[n]["after"] - once),
+            "the note": (RECORD[n]["after"], once, RECORD[n]["after"] - once),
             ITS_CODE: tuple(ORIGINAL[n][key] for key in ("after", "compute", "copies")),
             "this project": (evidence.loop(case, "copy").median, *own),
         }
@@ -276,7 +276,7 @@ def record_parts(evidence: Evidence) -> list[Row]:
 
 
 def record_chart(evidence: Evidence) -> Chart:
-    """Where the time of "after" goes: record, its code, this recording."""
+    """Where the time of "after" goes: the note, its code, this recording."""
     rows, fig, columns = record_parts(evidence), figure(2.3), ("compute", "copies", "rest")
     ax = fig.subplots()
     names = [f"{row['steps']} steps, {row['source']}" for row in rows]
@@ -355,45 +355,32 @@ def taken(evidence: Evidence) -> list[Row]:
 
 
 def seven(evidence: Evidence) -> list[Row]:
-    """The record's micro-case by form: its number, and the recording's loop and device time."""
+    """The note's seven copies by form: its number, and the recording's loop and device time."""
     rows = [evidence.row("seven-copies", parts.SEVEN_COPIES, strategy=name) for name in ("copy", "foreach", *FORMS)]
     return [
-        {"form": row["strategy"], "record us": RECORD_SEVEN.get(row["strategy"])}
+        {"form": row["strategy"], "note us": RECORD_SEVEN.get(row["strategy"])}
         | _times(row)
-        | {"copy_ / this": rows[0]["loop_us"] / row["loop_us"]}
+        | {
+            "copy_ / this": evidence.ratio(
+                "seven-copies",
+                *({"kind": "part", "name": parts.SEVEN_COPIES, "strategy": of} for of in ("copy", row["strategy"])),
+            ).median
+        }
         for row in rows
     ]
 
 
 def seven_chart(evidence: Evidence) -> Chart:
-    """Seven small contiguous copies: the record's numbers, and what was recorded."""
+    """Seven small contiguous copies: the note's numbers, and what was recorded."""
     rows, title = {row["form"]: row for row in seven(evidence)}, "seven int32 copies of 32 to 2048 elements"
     return _times_chart(evidence, 3.2, title, rows, KINDS, "form", "microseconds per call")
-
-
-REAL_PLANS = {
-    "decode, 4 steps": "record-4",
-    "decode, 8 steps": "record-8",
-    "decode, 16 steps": "decode-steps-16",
-    "verify, 4 steps": "target_verify-steps-4",
-    "verify, 8 steps": "target_verify-steps-8",
-    "extend, 4 steps": "draft_extend-steps-4",
-    "extend, 8 steps": "draft_extend-steps-8",
-    "decode, bs 256": "decode-bs-256",
-    "decode, 128 k tokens": "decode-context-128k",
-    "decode, full width": "decode-full-width",
-    "decode, page size 1": "page-1-decode",
-    "decode, dense FlashMLA": "flashmla-dense-decode",
-    "decode, Azure trace": "trace-azure-decode",
-}
 
 
 def forms(evidence: Evidence) -> list[Row]:
     """How many times faster than `copy` each form's whole replay is, by plan."""
     lines = []
-    for label, case in REAL_PLANS.items():
-        copy = evidence.loop(case, "copy").median
-        faster = {name: copy / evidence.loop(case, name).median for name in (*FORMS, "foreach")}
+    for label, case in PLANS.items():
+        faster = {name: evidence.faster(case, name).median for name in (*FORMS, "foreach")}
         lines.append({"plan": label} | faster)
     return lines
 
@@ -413,6 +400,11 @@ def forms_chart(evidence: Evidence) -> Chart:
     return finish(fig, [_values(row, names, "plan") for row in rows], evidence)
 
 
+def cheapest_launch(evidence: Evidence) -> str:
+    """The cheapest Triton launch that was timed; older recordings have the ordinary one only."""
+    return next(name for name in (COMPILED_LAUNCH, EMPTY_LAUNCH) if find(evidence.rows, kind="floor", name=name))
+
+
 def room(evidence: Evidence, steps: int = 4) -> list[Row]:
     """What replacing copies by a launch could save at best, and what it did; microseconds a replay, copies only.
 
@@ -420,7 +412,7 @@ def room(evidence: Evidence, steps: int = 4) -> list[Row]:
     """
     case = RECORD_CASES[steps]
     plan, one = evidence.row(case, parts.COPY_ONE, kind="plan"), evidence.part(case, parts.ONE_COPY, "copy").median
-    launch = evidence.spread(case, EMPTY_LAUNCH, kind="floor").median
+    launch = evidence.spread(case, cheapest_launch(evidence), kind="floor").median
     spent = evidence.part(case, parts.COPY_ALL, "copy").median
     forms_replaced = {
         "batched": (plan["contiguous_copies"] * steps, steps),

@@ -16,12 +16,13 @@ from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
 from ..bench import BenchCase, grid
 from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence
-from ..bench.floors import EMPTY_LAUNCH, ONE_NODE_GRAPH
+from ..bench.floors import ONE_NODE_GRAPH
 from ..bench.recording import Row
-from ..bench.report import bandwidth
+from ..bench.report import bandwidth, bound_of
 from ..decision.times import Times, graph_rows, moved_by, scaled
 from ..decision.times import fitted as fitted
 from .chart import COLOURS, DIFFERENT, GREY, SAME, SMALL, Chart, figure, finish, labels, legend, name_rows
+from .figures_copies import cheapest_launch
 
 MARKS = {"eager": "s", "copy": "o", "batched": "v", "fused": "^", "graph": "D", "shared+graph": "x"}
 IN_CALLER = "fused, in the caller's graph"
@@ -94,8 +95,9 @@ def launches(evidence: Evidence) -> list[Row]:
 
 
 def bytes_agree(evidence: Evidence) -> list[str]:
-    """Names of the grid's cases of uniform lengths whose recorded bytes are not those counted here."""
-    small = [case for case in grid() if isinstance(case.lengths, int) and case.bs * case.lengths < 2**20]
+    """Names of recorded cases of uniform lengths whose bytes are not those counted here."""
+    even = [case for case in grid() if isinstance(case.lengths, int) and evidence.has(case.name, "copy")]
+    small = [case for case in even if case.bs * case.lengths < 2**20]
     wrong = []
     for case in small:
         row, moved = evidence.row(case.name, "copy", kind="strategy"), moved_by(case)
@@ -132,7 +134,7 @@ def steps_chart(evidence: Evidence) -> Chart:
 
 
 def strategies_chart(evidence: Evidence) -> Chart:
-    """Loop time of every strategy in the record's two cases, above the floors of the device."""
+    """Loop time of every strategy in the note's two cases, above the floors of the device."""
     names = [row["name"] for row in evidence.all(case=RECORD_CASES[4], kind="strategy")]
     names.sort(key=lambda name: -evidence.loop(RECORD_CASES[4], name).median)
     fig = figure(3.9)
@@ -156,7 +158,7 @@ def strategies_chart(evidence: Evidence) -> Chart:
 
 
 def _floors(draw, evidence: Evidence, case: str, lines: list[str]) -> None:
-    for name, dash in ((EMPTY_LAUNCH, "--"), (ONE_NODE_GRAPH, ":")):
+    for name, dash in ((cheapest_launch(evidence), "--"), (ONE_NODE_GRAPH, ":")):
         us = evidence.spread(case, name, kind="floor").median
         draw(us, color=GREY, lw=1, ls=dash, label=f"floor: {name}")
         lines.append(f"floor, {name}: {us:.3g} us")
@@ -238,7 +240,7 @@ def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]
 def _draw_points(ax: Axes, evidence: Evidence, steps: int) -> None:
     for row in evidence.all(kind="strategy", name="graph", mode="decode", steps=steps, page_size=64, step_offset=0):
         if row["flashmla"] == "none" and row["tokens"] == row["bs"] * row["longest"]:
-            wins = row["loop_us"] >= WINS * evidence.loop(row["case"], "shared+graph").median
+            wins = evidence.faster(row["case"], "shared+graph", "graph").median >= WINS
             colour = DIFFERENT if wins else SAME
             ax.plot(row["longest"], row["bs"], "o", ms=7, color=colour, markeredgecolor="black", clip_on=False)
 
@@ -267,9 +269,8 @@ def floor_rows(evidence: Evidence) -> list[Row]:
     """Graph replays over the larger of their two floors, with their device time and what lies between replays."""
     lines, per_us = [], bandwidth(evidence.rows)
     for case in FLOOR_CASES:
-        row, floor = evidence.row(case, "graph", kind="strategy"), evidence.row(case, ONE_NODE_GRAPH, kind="floor")
-        moving = row["bytes_generate"] / per_us
-        above = round(row["loop_us"] / max(floor["loop_us"], moving), 3)
+        row = evidence.row(case, "graph", kind="strategy")
+        moving, above = row["bytes_generate"] / per_us, round(row["loop_us"] / bound_of(row, evidence.rows), 3)
         lines.append(
             {
                 "case": case,

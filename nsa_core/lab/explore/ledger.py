@@ -1,4 +1,4 @@
-"""The record's claims with their verdicts: a table to filter, and the same as a picture. No verdict is typed here."""
+"""The note's claims with their verdicts: a table to filter, and the same as a picture. No verdict is typed here."""
 
 import html
 import textwrap
@@ -8,24 +8,24 @@ from collections.abc import Sequence
 import ipywidgets as W
 from matplotlib.patches import Rectangle
 
-from ..decision.claims import HELD, JUDGEMENT, MET, NOT_HELD, NOT_MET, NOT_TESTABLE, Ruling
-from .chart import EDGE, GREY, SMALL, Chart, figure, legend
+from ..decision.claims import HELD, HOST, JUDGEMENT, NOT_HELD, NOT_TESTABLE, OTHER, Ruling
+from .chart import EDGE, SMALL, Chart, caption, figure, legend
 from .form import WRAP, StaticForm
+from .palette import SIGNS
 
-# Apart for every kind of colour blindness, as in `draw`; the sign says the same without colour.
+# Apart for every kind of colour blindness, as in the palette; the sign says the same without colour.
 VERDICT_COLOURS = {
     HELD: "#0173b2",
     NOT_HELD: "#dd7f00",
     JUDGEMENT: "#a8a8a8",
-    MET: "#111111",
-    NOT_MET: "#9fd0f2",
+    HOST: "#9fd0f2",
+    OTHER: "#111111",
     NOT_TESTABLE: "#ffffff",
 }
-SIGNS = {HELD: "\u2713", NOT_HELD: "\u2717", JUDGEMENT: "\u25cb", MET: "\u25b2", NOT_MET: "\u25bd", NOT_TESTABLE: "?"}
-INK = {verdict: "white" if verdict in (HELD, MET) else "black" for verdict in VERDICT_COLOURS}
+INK = {verdict: "white" if verdict in (HELD, OTHER) else "black" for verdict in VERDICT_COLOURS}
 ALL = "all"
 TEXT = "text-align: left; padding: 2px 6px"
-COLUMNS = ("claim", "verdict", "the record says", "measured", "tested by")
+COLUMNS = ("claim", "verdict", "the note claims", "result", "what is measured", "what would change it")
 CLAIM_CHARACTERS, MEASURED_CHARACTERS, LINE_INCHES = 70, 74, 0.125
 
 
@@ -53,7 +53,8 @@ def _keys(finding: Ruling) -> tuple[str, str, str]:
 
 
 def _words(finding: Ruling) -> str:
-    return " ".join([finding.claim.id, finding.claim.text, finding.claim.test, finding.number])
+    claim = finding.claim
+    return " ".join([claim.id, claim.text, claim.test, finding.number, claim.remark, claim.changes])
 
 
 def table(findings: Sequence[Ruling]) -> str:
@@ -67,7 +68,9 @@ def _line(finding: Ruling) -> str:
     claim, verdict = finding.claim, finding.verdict
     colour = f"background: {VERDICT_COLOURS[verdict]}; color: {INK[verdict]}; white-space: nowrap; {TEXT}"
     cells = [f'<th scope="row">{claim.id}</th>', f'<td style="{colour}">{SIGNS[verdict]} {html.escape(verdict)}</td>']
-    cells += [f'<td style="{TEXT}">{html.escape(text)}</td>' for text in (claim.text, finding.number, claim.test)]
+    result = f"{finding.number}. {claim.remark}" if claim.remark else finding.number
+    texts = (claim.text, result, claim.test, claim.changes)
+    cells += [f'<td style="{TEXT}">{html.escape(text)}</td>' for text in texts]
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -115,8 +118,8 @@ def overview(findings: Sequence[Ruling], conditions: str) -> Chart:
     ax.axis("off")
     present = [verdict for verdict in VERDICT_COLOURS if any(f.verdict == verdict for f in findings)]
     named = {f"{SIGNS[verdict]} {verdict}": VERDICT_COLOURS[verdict] for verdict in present}
-    legend(fig, named, "upper center", 6, title="the record's claims (left), and what was measured (right)")
-    fig.supxlabel(conditions, fontsize=7, color=GREY)
+    legend(fig, named, "upper center", 6, title="the note's claims (left), and what was measured (right)")
+    caption(fig, conditions)
     return Chart(fig, [f"{len(findings)} claims: {counted(findings)}", conditions])
 
 

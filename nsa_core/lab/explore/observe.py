@@ -1,5 +1,7 @@
 """Which cells does a replay write, and which of them will be read? Observed, not derived from the rules."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from enum import IntEnum
 
@@ -7,7 +9,9 @@ import torch
 
 from ... import MultiStepBackend, NSAMetadata, ReplayBatch
 from ...audit.oracle import Row, rows_in_use
+from ...strategies import REGISTRY
 from .setup import Batch, Setup, interleaved_table
+from .traffic import Cost, Traffic
 
 # A replay into cells that all hold one of these shows what it wrote, and two of them leave no doubt: a written value
 # can be equal to one of them, not to both.
@@ -48,7 +52,12 @@ class Observation:
             twin.capture(setup.bs, setup.mode)
         self.batches: list[Batch] = []
         self.rows: list[list[list[Row]]] = []  # by replay and step: the rows in use
+        self.cost: Cost | None = None  # of the last replay
         self.ages = [{name: reached.to(torch.int32) - 1 for name, reached in step.items()} for step in self._reach()]
+        # by step and field: whether the cell held a live value when it was written last
+        self.was_live = [
+            {name: torch.zeros_like(age, dtype=torch.bool) for name, age in s.items()} for s in self.ages
+        ]
 
     def replay(self, batch: Batch) -> None:
         """Refresh the observed sets once and note who wrote what."""
@@ -62,9 +71,11 @@ class Observation:
         self.batches.append(batch)
         self.rows.append([rows_in_use(self.config, padded, self.setup.mode, i) for i in range(self.setup.steps)])
         self.written = self._written_by(padded)
-        for ages, written in zip(self.ages, self.written, strict=True):
+        for step, written in enumerate(self.written):
+            live = live_cells(self.setup, self.sets[step], len(self.rows[-1][step]))
             for name, mask in written.items():
-                ages[name][mask] = len(self.batches)
+                self.ages[step][name][mask] = len(self.batches)
+                self.was_live[step][name][mask] = live[name][mask]
 
     def states(self, step: int) -> dict[str, torch.Tensor]:
         """int8 `CellState` of every cell of a step's set, by field."""
@@ -98,8 +109,14 @@ class Observation:
         for tensors in sets:
             for tensor in tensors.values():
                 tensor.fill_(poison)
-        twin.replay(batch, self.setup.mode)
-        return [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
+        with Traffic() as traffic:
+            report = twin.replay(batch, self.setup.mode)
+        kept = [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
+        self.cost = traffic.cost
+        if REGISTRY[self.setup.strategy].needs_triton:  # what a kernel reads, nobody sees
+            launches = report.paths.get("launch", 0) + report.paths.get("graph", 0)
+            self.cost = Cost(launches, report.paths.get("copy_", 0), None, None)
+        return kept
 
     def _reach(self) -> list[dict[str, torch.Tensor]]:
         """The cells that some batch can write: those of the longest batches, ragged ones among them."""
@@ -114,6 +131,17 @@ class Observation:
             {name: torch.stack([r[step][name] for r in reached]).any(0) for name in reached[0][step]}
             for step in range(self.setup.steps)
         ]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Tensors this small are quicker without a second thread, above all where something else has the other core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def live_cells(setup: Setup, captured: NSAMetadata, rows: int) -> dict[str, torch.Tensor]:

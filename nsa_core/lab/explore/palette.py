@@ -73,9 +73,9 @@ PARTS = {  # of a replay's time
 SIGNS = {
     "held": "\u2713",
     "did not hold": "\u2717",
+    "depends on the host": "\u25d0",
+    "another object": "\u2260",
     "judgement": "\u25cb",
-    "met": "\u25b2",
-    "not met": "\u25bd",
     "not testable there": "?",
 }
 

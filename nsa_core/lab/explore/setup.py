@@ -15,7 +15,7 @@ class Setup:
     """Everything that is decided at capture. Sizes are small so that every cell can be seen.
 
     bs: captured requests; a smaller batch is padded. width: columns of `req_to_token` and so of every table.
-    steps: N draft steps. The other fields go into `NSAConfig`.
+    steps: N draft steps. fixed_width: draft extend without accept lengths. The other fields go into `NSAConfig`.
     """
 
     mode: ForwardMode = ForwardMode.DECODE
@@ -28,6 +28,7 @@ class Setup:
     step_offset: int = 0
     tables: tuple[str, ...] = TABLES
     strategy: str = "copy"
+    fixed_width: bool = False
     device: str = "cpu"
 
     @property
@@ -75,12 +76,18 @@ class Batch:
     accepts: accept lengths; other modes than draft extend do not read them.
     pool_rows: rows of the table; request i lives in row i + 1 unless given.
     table: int32 [bs + 1, width]; the observation's own `interleaved_table` unless given.
+    names: who the requests are, across batches; a request is known by its pool row unless given.
     """
 
     lengths: tuple[int, ...]
     accepts: tuple[int, ...] = ()
     pool_rows: tuple[int, ...] | None = None
     table: torch.Tensor | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        return self.names or tuple(map(str, self.rows))
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -88,9 +95,14 @@ class Batch:
 
     def padded(self, setup: Setup) -> ReplayBatch:
         """What the engine hands over: padded to the captured size."""
-        if len(self.lengths) > setup.bs:
-            raise ValueError(f"lengths has {len(self.lengths)} requests, but {setup.bs} were captured; drop some")
+        require_captured(len(self.lengths), setup)
         lengths = torch.tensor(self.lengths, dtype=torch.int32)
-        accepts = torch.tensor(self.accepts, dtype=torch.int32) if setup.mode.is_draft_extend() else None
+        ragged = setup.mode.is_draft_extend() and not setup.fixed_width
+        accepts = torch.tensor(self.accepts, dtype=torch.int32) if ragged else None
         on_device = [None if t is None else t.to(setup.device) for t in (lengths, torch.tensor(self.rows), accepts)]
         return ReplayBatch(*on_device).padded(setup.bs)
+
+
+def require_captured(requests: int, setup: Setup) -> None:
+    if requests > setup.bs:
+        raise ValueError(f"lengths has {requests} requests, but {setup.bs} were captured; drop some")

@@ -36,4 +36,5 @@ def _batches(setup: Setup, trace: str | list[Request], iteration_s: float, first
             batch = step.batch
             accepts = () if batch.accept_length is None else tuple(batch.accept_length.tolist())
             rows = tuple(batch.req_pool_indices.tolist())
-            yield Batch(tuple(batch.seq_lens.tolist()), accepts, rows, engine.req_to_token.clone())
+            names = tuple(f"{request}" for request in step.requests)
+            yield Batch(tuple(batch.seq_lens.tolist()), accepts, rows, engine.req_to_token.clone(), names)

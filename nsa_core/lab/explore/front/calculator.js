@@ -65,9 +65,9 @@ export default {
       const found = judged(data, state);
       svg.setAttribute("aria-label", `map of verdicts; here: ${found.verdict}`);
       conditions.replaceChildren(
-        condition(found.met.share, "Copies above half of the time", `${percent(found.share)} of ${us(found.totals.copy)}`),
-        condition(found.met.bottleneck, "At least 5% of a decode step", `${(100 * found.part).toFixed(1)}% of ${three(state.step_ms)}\u00a0ms`),
-        condition(found.met.better, "Something 1.25 times as fast", `${found.best}: ${times(found.faster)}`),
+        condition(found.met.share, `Copies above ${percent(data.limits.share)} of a refresh`, `${percent(found.share)} of ${us(found.totals.copy)}`),
+        condition(found.met.bottleneck, `At least ${percent(data.limits.bottleneck)} of a decode step`, `${(100 * found.part).toFixed(1)}% of ${three(state.step_ms)}\u00a0ms`),
+        condition(found.met.better, `Something ${data.limits.significant} times as fast`, `${found.best}: ${times(found.faster)}`),
         h("li", { class: "pic-totals" }, Object.entries(found.totals).map(([way, total]) => h("span", {}, h("i", { style: `background: var(--nsa-${way === "one launch" ? "fused" : way})` }), way, h("b", {}, us(total))))));
       says.textContent = sentence(data, state);
     };

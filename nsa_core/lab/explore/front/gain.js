@@ -1,7 +1,8 @@
 // What computing once gains, by number of steps.
 //
 // data:  compute, copy   microseconds a step, fitted to the measurement: where the sliders begin
-//        measured        [{steps, eager, copy, share}], microseconds of a replay; share 0..1 of copy's time
+//        measured        [{steps, eager, copy, gain, share}], microseconds of a replay; gain: eager over copy, run by
+//                        run; share: 0..1 of copy's time
 //        claimed         [{steps, before, after}], microseconds, of the December 2025 note
 //        mostSteps, source
 // state: steps, compute, copy
@@ -11,17 +12,17 @@ import { h, s, us, times, percent, slider, button, clamp, linear, live, notes, t
 /** A replay's two times and the copies' share: as measured where the costs are the measured ones, else by the model. */
 export function totals(data, { steps, compute, copy }) {
   const found = compute === data.compute && copy === data.copy && data.measured.find((m) => m.steps === steps);
-  if (found) return { how: "measured", before: found.eager, after: found.copy, share: found.share };
-  const after = compute + steps * copy;
-  return { how: "by the model", before: steps * (compute + copy), after, share: (steps * copy) / after };
+  if (found) return { how: "measured", before: found.eager, after: found.copy, gain: found.gain, share: found.share };
+  const before = steps * (compute + copy), after = compute + steps * copy;
+  return { how: "by the model", before, after, gain: before / after, share: (steps * copy) / after };
 }
 
 /** The sentence under the picture, with its numbers between asterisks. */
 export function sentence(data, state) {
-  const { how, before, after, share } = totals(data, state);
+  const { how, before, after, gain, share } = totals(data, state);
   const whole = (value) => Math.round(value).toLocaleString("en-US");
   return `With *${state.steps}* step${state.steps > 1 ? "s" : ""}, ${how}: *${whole(before)}\u00a0\u00b5s* becomes ` +
-    `*${whole(after)}\u00a0\u00b5s*, *${(before / after).toFixed(1)} times* as fast. Copies are *${percent(share)}* of what ` +
+    `*${whole(after)}\u00a0\u00b5s*, *${gain.toFixed(1)} times* as fast. Copies are *${percent(share)}* of what ` +
     `is left. However many steps, the gain stays below *${(1 + state.compute / state.copy).toFixed(1)}*.`;
 }
 
@@ -106,10 +107,10 @@ function drawCurve(data, state, width, note, set) {
   const path = Array.from({ length: 4 * (data.mostSteps - 1) + 1 }, (_, i) => 1 + i / 4).map((n) => `${x(n)},${y(gain(n))}`).join("L");
   marks.push(s("path", { d: `M${path}`, fill: "none", style: "stroke: var(--nsa-copy)", "stroke-width": 2 }));
   for (const m of data.measured) {
-    const dot = s("circle", { cx: x(m.steps), cy: y(m.eager / m.copy), r: 5, style: "fill: var(--nsa-copy)", tabindex: 0, role: "img",
-      "aria-label": `measured at ${m.steps} steps: ${times(m.eager / m.copy)}` });
-    if (m.steps > 1 && m.steps !== steps && y(m.eager / m.copy) + 26 < bottom) marks.push(s("text", { x: x(m.steps), y: y(m.eager / m.copy) + 22, "text-anchor": "middle", class: "small muted halo" }, times(m.eager / m.copy)));
-    marks.push(note.on(dot, `Measured, N = ${m.steps}: ${us(m.eager)} becomes ${us(m.copy)}, ${times(m.eager / m.copy)}`));
+    const dot = s("circle", { cx: x(m.steps), cy: y(m.gain), r: 5, style: "fill: var(--nsa-copy)", tabindex: 0, role: "img",
+      "aria-label": `measured at ${m.steps} steps: ${times(m.gain)}` });
+    if (m.steps > 1 && m.steps !== steps && y(m.gain) + 26 < bottom) marks.push(s("text", { x: x(m.steps), y: y(m.gain) + 22, "text-anchor": "middle", class: "small muted halo" }, times(m.gain)));
+    marks.push(note.on(dot, `Measured, N = ${m.steps}: ${us(m.eager)} becomes ${us(m.copy)}, ${times(m.gain)}`));
   }
   for (const c of claims) {
     const mark = s("path", { d: "M0,-7L7,0L0,7L-7,0Z", transform: `translate(${x(c.steps)} ${y(c.gain)})`, tabindex: 0, role: "img",
@@ -117,7 +118,7 @@ function drawCurve(data, state, width, note, set) {
     marks.push(note.on(mark, `The December 2025 note, N = ${c.steps}: ${c.before} \u00b5s becomes ${c.after} \u00b5s. Calculated there, not measured; its "before" leaves the copies out.`),
       s("text", { x: x(c.steps) + 12, y: y(c.gain) + 4, class: "small muted halo" }, width < 500 ? "the note" : `the note: ${c.before.toLocaleString("en-US")} \u2192 ${c.after} \u00b5s`));
   }
-  const here = totals(data, state), value = here.before / here.after;
+  const value = totals(data, state).gain;
   const crowded = claims.some((c) => c.steps >= steps - 3 && c.steps <= steps && y(value) - y(c.gain) > -6 && y(value) - y(c.gain) < 40);
   marks.push(
     s("line", { x1: x(steps), x2: x(steps), y1: bottom, y2: y(value) + 9, style: "stroke: var(--nsa-ink)", "stroke-width": 1 }),

@@ -1,6 +1,6 @@
 // The claims of the December 2025 note, each with its verdict.
 //
-// data:  rows    [{id, claim, kind, verdict, sign, measured, test, machine, deciding}], the deciding ones first
+// data:  rows    [{id, claim, kind, verdict, sign, measured, test, remark, changes, deciding}], the deciding ones first
 //        source
 // state: find, verdict ("" for any), sort (a column of COLUMNS, "" for the order of rows), down
 //        all    whether those that do not decide are unfolded; whoever filters or sorts sees all that match
@@ -12,7 +12,7 @@ const COLUMNS = { claim: "the note says", verdict: "verdict", measured: "measure
 /** The rows that a state shows, in its order. */
 export function shown(data, { find, verdict, sort, down }) {
   const word = find.trim().toLowerCase();
-  const rows = data.rows.filter((row) => (!verdict || row.verdict === verdict) && [row.id, row.claim, row.kind, row.measured, row.test].join(" ").toLowerCase().includes(word));
+  const rows = data.rows.filter((row) => (!verdict || row.verdict === verdict) && [row.id, row.claim, row.kind, row.measured, row.test, row.remark, row.changes].join(" ").toLowerCase().includes(word));
   if (!sort) return rows;
   const key = (row) => (sort === "claim" ? row.id.replace(/\d+/, (n) => n.padStart(3, "0")) : row[sort]);
   return rows.toSorted((a, b) => (down ? -1 : 1) * key(a).localeCompare(key(b)));
@@ -52,5 +52,5 @@ export default {
   }),
 };
 
-const line = ({ id, claim, verdict, sign, measured, test, deciding }) => h("tr", { class: deciding ? "pic-deciding" : "" },
-  h("td", {}, h("small", {}, id), " ", claim), h("td", {}, h("b", {}, sign), ` ${verdict}`), h("td", {}, measured, h("small", {}, test)));
+const line = ({ id, claim, verdict, sign, measured, test, remark, changes, deciding }) => h("tr", { class: deciding ? "pic-deciding" : "" },
+  h("td", {}, h("small", {}, id), " ", claim), h("td", {}, h("b", {}, sign), ` ${verdict}`), h("td", {}, measured, h("small", {}, test), remark && h("small", {}, remark), h("small", {}, `Would change it: ${changes}.`)));

@@ -54,7 +54,7 @@ def _bytes_per_token(steps: int) -> dict[str, float]:
 
 
 def times_of(data: dict, steps: int, tokens: float) -> dict[str, float]:
-    """Microseconds of a replay by each way; `figures_past.Times` over the same numbers."""
+    """Microseconds of a replay by each way; `decision.times.Times` over the same numbers."""
     m, moved = data["model"], data["bytes"][str(steps)]
     found = {"copy": max(m["compute"] + steps * m["copy"], moved["copy"] * tokens / m["perUs"])}
     for way in WAYS[1:]:

@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ...decision.claims import Ruling
+from ...bench.evidence import Evidence
+from ...decision import claims
 from ..palette import SIGNS
 from .live import LivePicture
 from .tables import table
@@ -22,10 +23,11 @@ PLAIN = (
 )
 
 
-def ledger(rulings: Sequence[Ruling]) -> LivePicture:
-    """The claims as a table that sorts and filters; `decision.claims.ledger` makes the rulings."""
-    rows = ledger_rows(rulings)
-    data = {"rows": rows, "source": "No verdict is typed by hand: each follows from a recording by a stated test."}
+def ledger(evidence: Evidence) -> LivePicture:
+    """The claims as a table that sorts and filters."""
+    rows = ledger_rows(claims.ledger(evidence))
+    by_hand = "No verdict is typed by hand: each follows from the recordings by a stated test."
+    data = {"rows": rows, "source": f"{by_hand} {evidence.conditions}."}
     return LivePicture(
         "ledger",
         data,
@@ -36,7 +38,7 @@ def ledger(rulings: Sequence[Ruling]) -> LivePicture:
     )
 
 
-def ledger_rows(rulings: Sequence[Ruling]) -> list[dict]:
+def ledger_rows(rulings: Sequence[claims.Ruling]) -> list[dict]:
     """Fields as front/ledger.js lists them; the deciding ones first."""
     found = [
         {
@@ -47,7 +49,8 @@ def ledger_rows(rulings: Sequence[Ruling]) -> list[dict]:
             "sign": SIGNS[ruling.verdict],
             "measured": _plain(ruling.number),
             "test": _plain(ruling.claim.test),
-            "machine": ruling.machine,
+            "remark": _plain(ruling.claim.remark),
+            "changes": _plain(ruling.claim.changes),
             "deciding": ruling.claim.id in DECIDING,
         }
         for ruling in rulings

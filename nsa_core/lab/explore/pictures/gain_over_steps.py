@@ -33,6 +33,7 @@ def gain_data(evidence: Evidence) -> dict:
             "steps": n,
             "eager": evidence.loop(case, "eager").median,
             "copy": evidence.loop(case, "copy").median,
+            "gain": evidence.speed_up(case).median,
             "share": evidence.copy_share(case).median,
         }
         for n, case in STEPS_CASES.items()
@@ -53,12 +54,13 @@ def sentence(data: dict, state: dict) -> str:
     at_hand = (state["compute"], state["copy"]) == (data["compute"], data["copy"])
     found = next((m for m in data["measured"] if m["steps"] == n), None) if at_hand else None
     if found:
-        how, before, after, share = "measured", found["eager"], found["copy"], found["share"]
+        how, before, after, times, share = "measured", *(found[key] for key in ("eager", "copy", "gain", "share"))
     else:
-        how, before, after, share = "by the model", model.eager(n), model.copied(n), model.copy_share(n)
+        how, before, after, times = "by the model", model.eager(n), model.copied(n), model.speed_up(n)
+        share = model.copy_share(n)
     return (
         f"With {n} step{'s' * (n > 1)}, {how}: {before:,.0f} \u00b5s becomes {after:,.0f} \u00b5s, "
-        f"{before / after:.1f} times as fast. Copies are {share:.0%} of what is left. "
+        f"{times:.1f} times as fast. Copies are {share:.0%} of what is left. "
         f"However many steps, the gain stays below {model.speed_up_limit:.1f}."
     )
 
@@ -70,7 +72,7 @@ def _still(data: dict, state: dict) -> Figure:
     ax.plot(shown, [model.speed_up(n) for n in shown], color=COLOURS["copy"], lw=1.5)
     ax.axhline(model.speed_up_limit, color=GREY, lw=0.8, ls="--")
     ax.text(MOST_STEPS, model.speed_up_limit + 0.06, "limit 1 + c/k", ha="right", fontsize=WORDS, color=GREY)
-    points = {m["steps"]: m["eager"] / m["copy"] for m in data["measured"]}
+    points = {m["steps"]: m["gain"] for m in data["measured"]}
     ax.plot(list(points), list(points.values()), "o", color=COLOURS["copy"], ms=6)
     for n, times in points.items():
         ax.annotate(f"{times:.1f}", (n, times), (0, -14), textcoords="offset points", ha="center", fontsize=WORDS)

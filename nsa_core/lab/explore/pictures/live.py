@@ -2,36 +2,22 @@
 
 import html
 import os
-import re
 import statistics
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from pathlib import Path
 
 import anywidget
 import traitlets
 from matplotlib.figure import Figure
 
-from ...bench.evidence import RECORD_CASES, Evidence
-from .. import chart, palette
+from ...bench.evidence import Evidence
+from .. import chart, front, palette
 
 # Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
 STILL = "NSA_CORE_STILL"
-FRONT = Path(__file__).resolve().parents[1] / "front"
-IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
-
-
-def module(name: str) -> str:
-    """A front-end module with what it imports written into it: JupyterLab loads one text, without addresses."""
-
-    def text_of(found: re.Match) -> str:
-        return re.sub(r"^export ", "", (FRONT / found[1]).read_text(encoding="utf-8"), flags=re.MULTILINE)
-
-    return IMPORT.sub(text_of, (FRONT / name).read_text(encoding="utf-8"))
 
 
 def style() -> str:
-    return palette.css() + "\n" + (FRONT / "pictures.css").read_text(encoding="utf-8")
+    return palette.css() + "\n" + front.read("pictures.css")
 
 
 def three(number: float) -> str:
@@ -45,14 +31,8 @@ def middle(spots: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def measured_on(evidence: Evidence, what: str) -> str:
-    """The line that names a recording: what ran, where, when, how often."""
-    row = evidence.row(RECORD_CASES[4], "copy", kind="strategy")
-    blocks = row["loop_us_n"]
-    day = datetime.fromisoformat(row["date"])
-    return (
-        f"Measured on an {evidence.machine} on {day.day} {day:%B %Y}: {what}, the median of {blocks} blocks "
-        f"of back-to-back calls. torch {row['torch']}, triton {row['triton']}, commit {row['commit']}."
-    )
+    """The line that names the recordings: what ran, where, when, how many runs."""
+    return f"Measured: {what}. {evidence.conditions}."
 
 
 class LivePicture(anywidget.AnyWidget):
@@ -79,7 +59,7 @@ class LivePicture(anywidget.AnyWidget):
         still: Callable[[dict], Figure | str],
         hint: str,
     ):
-        super().__init__(data=data, state=state, _esm=module(f"{name}.js"), _css=style())
+        super().__init__(data=data, state=state, _esm=front.module(f"{name}.js"), _css=style())
         self._words, self._still, self.hint = words, still, f"In JupyterLab, run this cell: {hint}"
 
     @property

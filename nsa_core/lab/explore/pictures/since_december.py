@@ -51,7 +51,7 @@ UPSTREAM = (
 )
 
 
-def history(evidence: Evidence, note: str = "") -> LivePicture:
+def history(evidence: Evidence, note: str = "december-2025.md") -> LivePicture:
     """The timeline. note: address of a page about the December 2025 note, to link to."""
     data = {"events": events(evidence, note), "source": "Dates of changes are the days they were merged."}
     return LivePicture(
@@ -64,7 +64,7 @@ def history(evidence: Evidence, note: str = "") -> LivePicture:
     )
 
 
-def events(evidence: Evidence, note: str = "") -> list[dict]:
+def events(evidence: Evidence, note: str = "december-2025.md") -> list[dict]:
     """Oldest first; fields as front/history.js lists them."""
     note_says = f"{TOTALS[4]['before']:.0f}{TO}{TOTALS[4]['after']:.0f} \u00b5s at 4 steps"
     found = [
@@ -82,7 +82,7 @@ def events(evidence: Evidence, note: str = "") -> list[dict]:
         _event(day, SGLANG, title, text, f"sglang#{pull}", PULL.format(pull)) for day, title, text, pull in UPSTREAM
     ]
     eager, copy, graph = (three(evidence.loop("record-4", name).median) for name in ("eager", "copy", "graph"))
-    original, ran = ORIGINAL[4], date.fromisoformat(evidence.rows[0]["date"][:10])
+    original, ran = ORIGINAL[4], date.fromisoformat(max(row["date"] for row in evidence.rows)[:10])
     found += [
         _event(
             "2026-11-22",
@@ -99,8 +99,8 @@ def events(evidence: Evidence, note: str = "") -> list[dict]:
             "Every way measured",
             f"On an {evidence.machine}, 4 steps: computing in every step {eager} \u00b5s, copying {copy}, "
             f"one launch in a graph {graph}.",
-            "the recording",
-            "results/h200.jsonl",
+            "the recordings",
+            "results/evidence",
         ),
         _event(
             "2026-11-24",

@@ -1,0 +1,65 @@
+"""A tiny engine whose refresh can be broken on purpose. A slot names its request: A has 100s, B has 200s."""
+
+import re
+from collections.abc import Callable
+
+import torch
+
+from ... import ForwardMode, MultiStepBackend, NSAConfig, NSAMetadata, ReplayBatch
+from ...audit import Finding, audit
+from ...audit.compare import Comparison
+
+STEPS = 4
+_ROWS = {"A": 1, "B": 2, "C": 3}  # of req_to_token; padded requests read row 0
+_NEVER_WRITTEN = -1
+
+Refresh = Callable[[ReplayBatch], object]
+Fault = Callable[[ReplayBatch, Refresh, list[NSAMetadata]], object]
+
+
+class TinyEngine:
+    """Captured sets, a correct `replay` of them, and a fault around it.
+
+    fault: called with the batch, the correct replay and the sets. It does nearly what it should.
+    """
+
+    def __init__(
+        self, fault: Fault, mode: ForwardMode = ForwardMode.DECODE, bs: int = 2, width: int = 12, **config: object
+    ) -> None:
+        first_slots = torch.arange(4, dtype=torch.int32) * (100 if width <= 100 else 10_000)
+        self.req_to_token = first_slots.unsqueeze(1) + torch.arange(width, dtype=torch.int32)
+        self.config, self.mode, self.bs = NSAConfig(**{"page_size": 4, "index_topk": 8} | config), mode, bs
+        self.backend = MultiStepBackend(self.config, self.req_to_token, STEPS)
+        self.sets, self._fault = self.backend.capture(bs, mode), fault
+
+    def refresh(self, batch: ReplayBatch) -> None:
+        self._fault(batch, lambda batch: self.backend.replay(batch, self.mode), self.sets)
+
+    def serve(self, *batches: ReplayBatch) -> list[Finding]:
+        """Correct replays, then a faulty one for the last batch; what is wrong after it, as the audit compares."""
+        comparison = Comparison(self.sets, self.config, self.req_to_token, self.mode, "live prefix", self.bs)
+        comparison.poison(_NEVER_WRITTEN)
+        for batch in batches[:-1]:
+            self.backend.replay(batch.padded(self.bs), self.mode)
+        before, last = comparison.snapshot(), batches[-1].padded(self.bs)
+        self.refresh(last)
+        return comparison.findings(comparison.expected(last), before)
+
+    def audit(self) -> Finding:
+        """The first thing an audit of this engine's refresh finds."""
+        return audit(self.refresh, self.sets, self.config, self.req_to_token, self.mode).findings[0]
+
+
+def batch(**tokens: int) -> ReplayBatch:
+    """`batch(B=4, A=7)`: request B with 4 tokens, then A with 7; `accepted_B=2` for draft extend."""
+    lengths = {name: n for name, n in tokens.items() if not name.startswith("accepted_")}
+    accepted = [n for name, n in tokens.items() if name.startswith("accepted_")]
+    rows = [_ROWS[name] for name in lengths]
+    return ReplayBatch(
+        torch.tensor([*lengths.values()]), torch.tensor(rows), torch.tensor(accepted) if accepted else None
+    )
+
+
+def cell_of(finding: Finding) -> str:
+    """The cell that a finding names, `page_table_1[0, 4]`."""
+    return re.match(r"[\w.]+\[[^\]]*\]", finding.message)[0]

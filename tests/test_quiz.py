@@ -1,0 +1,66 @@
+"""Are questions neutral until answered, their keys computed, and their answers folded away without a kernel?"""
+
+import pytest
+
+from nsa_core.audit.report import AuditReport, Finding
+from nsa_core.lab.explore.gallery import TinyEngine, batch, cell_of
+from nsa_core.lab.explore.quiz import ask, repair
+
+ANSWERS = {"3": "each row has its own `length`.", "4": "one is padding."}
+FINDING = Finding("wrong", "cu_seqlens_k", 1, "cu_seqlens_k[2] is 7 and should be 9", batch(A=7, B=2))
+
+
+def report(*findings):
+    return AuditReport(list(findings), "DECODE", "exact", 2, ("cu_seqlens_k",), 12)
+
+
+def test_nothing_is_chosen_before_the_reader_chooses():
+    assert ask("How many?", ANSWERS, 3).chosen == -1
+
+
+def test_a_key_that_is_no_option_is_refused():
+    with pytest.raises(ValueError, match="right is 5, which is none of the options '3', '4'"):
+        ask("How many?", ANSWERS, 5)
+
+
+def test_without_a_kernel_the_answer_is_folded_away_and_markup_is_text():
+    page = ask("How many <cells>?", ANSWERS, 3)._repr_mimebundle_()[0]
+    assert "<details><summary>Answer</summary>" in page["text/html"] and "&lt;cells&gt;" in page["text/html"]
+    assert page["text/html"].index("<details>") < page["text/html"].index("<code>length</code>")
+    assert page["text/plain"].endswith("Answer: 3, because each row has its own `length`.")
+
+
+def test_a_line_is_judged_by_the_audit_and_the_hint_names_the_cell():
+    program = "replay(batch)\n...\n"
+    judged = []
+
+    def judge(text):
+        judged.append(text)
+        return report() if "right" in text else report(FINDING)
+
+    options = repair("Which line?", program, ["right()", "wrong()"], judge).options
+    assert judged == ["replay(batch)\nright()\n", "replay(batch)\nwrong()\n"]
+    assert [option["right"] for option in options] == [True, False]
+    assert options[1]["because"] == "cu_seqlens_k[2] is 7 and should be 9, with lengths [7, 2]."
+
+
+@pytest.mark.parametrize("lines", [["right 1", "right 2"], ["wrong"]])
+def test_a_puzzle_has_exactly_one_solution(lines):
+    with pytest.raises(ValueError, match="exactly one has to"):
+        repair("Which?", "...", lines, lambda text: report() if "right" in text else report(FINDING))
+
+
+def test_the_tiny_engine_is_right_without_its_fault():
+    engine = TinyEngine(lambda batch, replay, sets: replay(batch))
+    assert engine.serve(batch(A=6, B=3), batch(B=4, A=7)) == []
+    assert engine.sets[0].page_table_1[0, :4].tolist() == [200, 201, 202, 203]
+
+
+def test_the_tiny_engine_names_the_cell_that_its_fault_left():
+    def keeps_the_sum(batch, replay, sets):
+        before = sets[0].cu_seqlens_k.clone()
+        replay(batch)
+        sets[0].cu_seqlens_k.copy_(before)
+
+    findings = TinyEngine(keeps_the_sum).serve(batch(A=6, B=3), batch(B=4, A=7))
+    assert cell_of(findings[0]) == "cu_seqlens_k[1]"
