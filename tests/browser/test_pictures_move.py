@@ -73,7 +73,7 @@ MOVES = [
     ("timeline", "slider", "time since the call", "End", "graph is done"),
     ("timeline", "slider", "zoom", "End", "zoom, shown 20"),
     ("timeline", "button", "8 steps", "click", "128 operations"),
-    ("calculator", "slider", "draft steps N", "Home", "1 step take"),
+    ("calculator", "slider", "draft steps N", "Home", "A refresh of 1 step takes"),
     ("calculator", "slider", "decode step", "End", "Leave it"),
     ("calculator", "slider", "to compute a step", "End", "your own numbers"),
     ("calculator", "slider", "to copy a step", "End", "your own numbers"),

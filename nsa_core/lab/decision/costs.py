@@ -94,13 +94,13 @@ def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
     for machine in recorded:
         for name, launch in (("one launch", "fused"), ("in a graph", "graph")):
             try:
-                machines[f"{machine.machine}, measured, {name}"] = measured(machine, launch)
+                machines[f"{machine.machine}, {name}"] = measured(machine, launch)
             except NotMeasured:
                 continue  # runs of other cases
     return machines | {
-        "the December 2025 note: its table": table(),
-        "the December 2025 note: its seven copies": seven_copies(),
-        "the December 2025 note: its code, timed on an H200": original(),
+        "the note: its table": table(),
+        "the note: its seven copies": seven_copies(),
+        "the note: its code, on an H200": original(),
     }
 
 

@@ -25,8 +25,8 @@ export function judged(data, { steps, step_ms, compute, copy, batched, launch })
 /** The sentence under the picture. */
 export function sentence(data, state) {
   const { totals, share, part, verdict } = judged(data, state), n = state.steps;
-  return `${n} step${n > 1 ? "s" : ""} take ${us(totals.copy)}, ${(100 * part).toFixed(1)}% of a decode step of ` +
-    `${three(state.step_ms)}\u00a0ms; ${percent(share)} of that are copies. ${data.plain[verdict]}`;
+  return `A refresh of ${n} step${n > 1 ? "s" : ""} takes ${us(totals.copy)}: ${percent(share)} of it copies, ` +
+    `and ${(100 * part).toFixed(1)}% of a decode step of ${three(state.step_ms)}\u00a0ms. ${data.plain[verdict]}`;
 }
 
 export default {
@@ -74,7 +74,7 @@ export default {
   }),
 };
 
-const condition = (met, name, value) => h("li", {}, h("b", { "aria-label": met ? "met" : "not met" }, met ? "\u25b2" : "\u25bd"), h("span", {}, name, h("small", {}, value)));
+const condition = (met, name, value) => h("li", {}, h("b", { "aria-hidden": "true" }, met ? "\u25b2" : "\u25bd"), h("span", {}, name, h("small", {}, `${met ? "met" : "not met"}: ${value}`)));
 
 /** The map of verdicts, and the way back from a click to a state. */
 function map(svg, data, state, width) {

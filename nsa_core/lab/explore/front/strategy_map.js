@@ -72,7 +72,7 @@ function map(svg, data, state, width) {
     for (let n = 1; n <= columns; n++) {
       const way = winner(data, n, tokens, state.without);
       (places[way] ??= []).push([n, at]);
-      drawn.push(s("rect", { x: x(n) - wide / 2, y: y(at) - high / 2, width: wide - 1, height: high - 1, fill: `color-mix(in srgb, var(--nsa-${way.replace("+", "-")}) 45%, var(--nsa-paper))` }));
+      drawn.push(s("rect", { x: x(n) - wide / 2, y: y(at) - high / 2, width: wide + 0.5, height: high + 0.5, fill: `color-mix(in srgb, var(--nsa-${way.replace("+", "-")}) 45%, var(--nsa-paper))`, "shape-rendering": "crispEdges" }));
     }
     if (at % 5 === 0) drawn.push(s("text", { x: left - 8, y: y(at) + 4, "text-anchor": "end", class: "small muted" }, short(tokens)));
   });

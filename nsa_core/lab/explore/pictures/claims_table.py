@@ -26,8 +26,8 @@ PLAIN = (
 def ledger(evidence: Evidence) -> LivePicture:
     """The claims as a table that sorts and filters."""
     rows = ledger_rows(claims.ledger(evidence))
-    by_hand = "No verdict is typed by hand: each follows from the recordings by a stated test."
-    data = {"rows": rows, "source": f"{by_hand} {evidence.conditions}."}
+    source = "No verdict is typed by hand: each follows from the recordings by a stated test. In brackets: how far a "
+    data = {"rows": rows, "source": f"{source}time spread. {evidence.conditions}."}
     return LivePicture(
         "ledger",
         data,

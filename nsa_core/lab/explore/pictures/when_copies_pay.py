@@ -51,8 +51,8 @@ def calculator_data(recorded: Sequence[Evidence]) -> dict:
         "mostSteps": MOST_STEPS,
         "limits": {"share": COPY_SHARE_LIMIT, "bottleneck": BOTTLENECK_SHARE, "significant": SIGNIFICANT},
         "plain": PLAIN,
-        "source": "Costs in microseconds. The three conditions are those of the December 2025 note, as numbers: "
-        f"copies above {COPY_SHARE_LIMIT:.0%} of a refresh; a refresh of at least {BOTTLENECK_SHARE:.0%} of a decode "
+        "source": "Every total is the sum of its costs. The three conditions are those of the December 2025 note, as "
+        f"numbers: copies above {COPY_SHARE_LIMIT:.0%} of a refresh; a refresh of at least {BOTTLENECK_SHARE:.0%} of a decode "
         f"step; something {SIGNIFICANT} times as fast. The last two decide. "
         + " ".join(measured_on(machine, "decode, 4 steps, 32 requests of 4,096 tokens") for machine in recorded),
     }
@@ -76,8 +76,8 @@ def sentence(state: dict) -> str:
     copy, n = found.totals["copy"], state["steps"]
     part = copy / state["step_ms"] / 10
     return (
-        f"{n} step{'s' * (n > 1)} take {three(copy)} \u00b5s, {part:.1f}% of a decode step of "
-        f"{three(state['step_ms'])} ms; {found.share:.0%} of that are copies. {PLAIN[verdict]}"
+        f"A refresh of {n} step{'s' * (n > 1)} takes {three(copy)} \u00b5s: {found.share:.0%} of it copies, "
+        f"and {part:.1f}% of a decode step of {three(state['step_ms'])} ms. {PLAIN[verdict]}"
     )
 
 
