@@ -52,8 +52,8 @@ def calculator_data(recorded: Sequence[Evidence]) -> dict:
         "limits": {"share": COPY_SHARE_LIMIT, "bottleneck": BOTTLENECK_SHARE, "significant": SIGNIFICANT},
         "plain": PLAIN,
         "source": "Every total is the sum of its costs. The three conditions are those of the December 2025 note, as "
-        f"numbers: copies above {COPY_SHARE_LIMIT:.0%} of a refresh; a refresh of at least {BOTTLENECK_SHARE:.0%} of a decode "
-        f"step; something {SIGNIFICANT} times as fast. The last two decide. "
+        f"numbers: copies above {COPY_SHARE_LIMIT:.0%} of a refresh; a refresh of at least {BOTTLENECK_SHARE:.0%} of "
+        f"a decode step; something {SIGNIFICANT} times as fast. The last two decide. "
         + " ".join(measured_on(machine, "decode, 4 steps, 32 requests of 4,096 tokens") for machine in recorded),
     }
 
