@@ -9,7 +9,7 @@ from ...decision.criteria import SIGNIFICANT
 from ...decision.times import Times, fitted, moved_by
 from .. import palette
 from ..chart import INK, WORDS, figure, labels
-from .live import LivePicture, measured_on, middle, three
+from .live import LivePicture, measured_on, middle, three, title
 
 MOST_STEPS, TOKENS = 16, [2**k for k in range(10, 29)]
 WAYS = ("copy", "graph", "shared+graph")
@@ -97,6 +97,6 @@ def _still(data: dict, state: dict) -> Figure:
     ax.set_yscale("log", base=2)
     ax.set_yticks([2**10, 2**15, 2**20, 2**25], ["1 k", "32 k", "1 M", "32 M"])
     ax.set_xticks(shown)
-    labels(ax, sentence(data, state), "draft steps N", "tokens in the batch")
+    labels(ax, title(sentence(data, state)), "draft steps N", "tokens in the batch")
     ax.grid(False)
     return fig

@@ -80,7 +80,7 @@ def _still(rows: Sequence[dict]) -> str:
         {
             "": r["id"],
             "the note says": r["claim"],
-            "verdict": f"{r['sign']} {r['verdict']}",
+            "verdict": f"{r['sign']} {r['verdict']}".replace(" ", "\u00a0"),
             "measured": r["measured"],
         }
         for r in rows

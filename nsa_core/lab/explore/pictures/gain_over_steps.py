@@ -75,8 +75,8 @@ def _still(data: dict, state: dict) -> Figure:
     points = {m["steps"]: m["gain"] for m in data["measured"]}
     ax.plot(list(points), list(points.values()), "o", color=COLOURS["copy"], ms=6)
     for n, times in points.items():  # below the point, and below the line
-        below = 14 if times <= model.speed_up(n) else 24
-        ax.annotate(f"{times:.1f}", (n, times), (0, -below), textcoords="offset points", ha="center", fontsize=WORDS)
+        low = min(times, model.speed_up(n))
+        ax.annotate(f"{times:.1f}", (n, low), (0, -14), textcoords="offset points", ha="center", fontsize=WORDS)
     for claim in data["claimed"]:
         n, before, after = claim["steps"], claim["before"], claim["after"]
         ax.plot(n, before / after, "D", color="white", markeredgecolor=INK, ms=7)

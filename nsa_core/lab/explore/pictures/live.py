@@ -3,6 +3,7 @@
 import html
 import os
 import statistics
+import textwrap
 from collections.abc import Callable, Sequence
 
 import anywidget
@@ -14,6 +15,7 @@ from .. import chart, front, palette
 
 # Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
 STILL = "NSA_CORE_STILL"
+TITLE_CHARACTERS, SOURCE_CHARACTERS, LINE_INCHES = 120, 140, 0.14
 
 
 def style() -> str:
@@ -23,6 +25,11 @@ def style() -> str:
 def three(number: float) -> str:
     """Three significant digits, thousands by commas; front/draw.js writes numbers the same way."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def title(words: str) -> str:
+    """Words above a still picture, in as many lines as they need."""
+    return textwrap.fill(words, TITLE_CHARACTERS)
 
 
 def middle(spots: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -38,7 +45,8 @@ def measured_on(evidence: Evidence, what: str) -> str:
 class LivePicture(anywidget.AnyWidget):
     """A picture drawn by the browser.
 
-    name: of the front-end module. data: what it draws, as JSON; its fields are listed in that module.
+    name: of the front-end module. data: what it draws, as JSON; its fields are listed in that module, and `source`
+    says below it what was measured.
     state: what the reader chose, as JSON; setting it moves the picture.
     words(state): what the picture says. still(state): the same as a figure, or as an HTML table.
     hint: what to do in JupyterLab.
@@ -71,8 +79,11 @@ class LivePicture(anywidget.AnyWidget):
         """The picture as it stands and what would move, for viewers without widgets: data and metadata by type."""
         still = self._still(self.state)
         if isinstance(still, str):
-            return {"text/plain": self.words, "text/html": f"{still}<p>{html.escape(self.hint)}</p>"}, {}
-        still.supxlabel(self.hint, fontsize=chart.WORDS, color=chart.GREY, x=0.01, ha="left")
+            below = "".join(f"<p>{html.escape(line)}</p>" for line in (self.data["source"], self.hint))
+            return {"text/plain": self.words, "text/html": still + below}, {}
+        lines = [*textwrap.wrap(self.data["source"], SOURCE_CHARACTERS), self.hint]
+        still.set_figheight(still.get_figheight() + LINE_INCHES * (len(lines) - 1))
+        still.supxlabel("\n".join(lines), fontsize=chart.SMALL, color=chart.GREY, x=0.01, ha="left")
         return chart.static_bundle(self.words, chart.png(still))
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from ...decision.costs import BATCHED, MOST_STEPS, ONE_LAUNCH, Answer, Costs, an
 from ...decision.criteria import BOTTLENECK_SHARE, COPY_SHARE_LIMIT, SIGNIFICANT
 from .. import palette
 from ..chart import COLOURS, INK, WORDS, figure, labels
-from .live import LivePicture, measured_on, middle, three
+from .live import LivePicture, measured_on, middle, three, title
 
 LEAVE, KEEP, BATCH, LAUNCH = "leave it", "keep the copies", "batch the copies", ONE_LAUNCH
 PLAIN = {
@@ -108,6 +108,6 @@ def _still(state: dict) -> Figure:
     ax.set_yticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     ax.minorticks_off()
     ax.set_xticks(list(shown))
-    labels(ax, sentence(state), "draft steps N", "decode step, ms")
+    labels(ax, title(sentence(state)), "draft steps N", "decode step, ms")
     ax.grid(color=COLOURS["rest"], lw=0.3)
     return fig
