@@ -92,7 +92,7 @@ def _still(data: dict, state: dict) -> Figure:
             if cell == at
         ]
         if spots:
-            ax.text(*middle(spots), way, ha="center", fontsize=WORDS + 1)
+            ax.text(*middle(spots, way, MOST_STEPS), way, ha="center", fontsize=WORDS + 1)
     ax.plot(state["steps"], state["tokens"], "o", ms=11, mfc="none", mec=INK, mew=1.5)
     ax.set_yscale("log", base=2)
     ax.set_yticks([2**10, 2**15, 2**20, 2**25], ["1 k", "32 k", "1 M", "32 M"])

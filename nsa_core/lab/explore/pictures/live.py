@@ -16,6 +16,7 @@ from .. import chart, front, palette
 # Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
 STILL = "NSA_CORE_STILL"
 TITLE_CHARACTERS, SOURCE_CHARACTERS, LINE_INCHES = 120, 140, 0.14
+CHARACTER = 0.0095  # of a label, as a part of the axis
 
 
 def style() -> str:
@@ -32,9 +33,11 @@ def title(words: str) -> str:
     return textwrap.fill(words, TITLE_CHARACTERS)
 
 
-def middle(spots: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Where a region's label stands, on a linear x axis and a logarithmic y axis."""
-    return statistics.mean(x for x, _ in spots), statistics.geometric_mean([y for _, y in spots])
+def middle(spots: Sequence[tuple[float, float]], label: str, columns: int) -> tuple[float, float]:
+    """Where a region's label stands without crossing an edge: x are columns from 1, the y axis is logarithmic."""
+    half = len(label) * CHARACTER * columns / 2
+    x = statistics.mean(x for x, _ in spots)
+    return min(max(x, 0.5 + half), columns + 0.5 - half), statistics.geometric_mean([y for _, y in spots])
 
 
 def measured_on(evidence: Evidence, what: str) -> str:

@@ -102,7 +102,7 @@ def _still(state: dict) -> Figure:
             if cell == at
         ]
         if spots:
-            ax.text(*middle(spots), verdict, ha="center", fontsize=WORDS + 1)
+            ax.text(*middle(spots, verdict, MOST_STEPS), verdict, ha="center", fontsize=WORDS + 1)
     ax.plot(state["steps"], state["step_ms"], "o", ms=11, mfc="none", mec=INK, mew=1.5)
     ax.set_yscale("log")
     ax.set_yticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
