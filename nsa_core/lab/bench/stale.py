@@ -69,7 +69,7 @@ def busiest_sm(schedule: torch.Tensor, lengths: torch.Tensor) -> int:
 
 
 def _kernel(library: object, device: torch.device, bs: int, tokens: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The indexer's logits of one token a request, for a schedule. Each KV block stands in four places of the table."""
+    """The indexer's logits of one token a request, for a schedule; the table names each KV block about four times."""
     blocks = -(-tokens // BLOCK)
     kv = torch.randint(
         0, 255, (bs * blocks // 4 + 1, BLOCK, 1, WIDTH + _SCALE_BYTES), dtype=torch.uint8, device=device
