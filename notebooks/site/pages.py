@@ -1,0 +1,103 @@
+"""From stored notebooks to pages: links into the glossary, folded sources, tables of contents, docstrings."""
+
+import json
+import re
+from pathlib import Path
+
+TERM = re.compile(r"^\*\*(.+?)\.\*\*", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")
+OTHERS = ("december-2025", "glossary", "site/claims", "re-measure", "site/api")
+
+
+def slug(term: str) -> str:
+    return "term-" + re.sub(r"[^a-z0-9_]+", "-", term.lower()).strip("-")
+
+
+def names(term: str) -> list[str]:
+    """The names that one entry of the glossary explains: 'Draft, draft step' are two."""
+    return [name.strip("` ").lower() for name in term.split(",")]
+
+
+def glossary(text: str) -> str:
+    """Every term gets an address of its own."""
+    return TERM.sub(lambda term: f"({slug(term[1])})=\n{term[0]}", text)
+
+
+def terms(folder: Path) -> dict[str, str]:
+    """Name of a term: its address in the glossary."""
+    found = TERM.findall((folder / "glossary.md").read_text(encoding="utf-8"))
+    return {name: slug(term) for term in found for name in names(term)}
+
+
+def linked(text: str, known: dict[str, str]) -> str:
+    """A link to the glossary leads to the term it speaks of, if it is one."""
+
+    def to(link: re.Match) -> str:
+        name = link[1].strip("`*_ ").lower()
+        anchor = known.get(name) or known.get(name.removesuffix("s"))
+        return f"[{link[1]}](#{anchor})" if anchor else link[0]
+
+    return LINK.sub(to, text)
+
+
+def toctree(folder: Path) -> str:
+    """The pages, in order: whatever notebooks there are, then the others."""
+    start, *books = (path.stem for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")))
+    lines = [f"{stem.replace('_', ' ')} <{'self' if stem == start else stem}>" for stem in (start, *books)]
+    options = ":hidden:\n:caption: "
+    blocks = ((f"{options}Notebooks", lines), (f"{options}Beside them", OTHERS))
+    return "\n\n".join("\n".join(["```{toctree}", head, "", *body, "```"]) for head, body in blocks)
+
+
+def notebook(text: str, folder: Path, more: str = "") -> str:
+    """A notebook's text as its page shows it; more: Markdown behind its last cell."""
+    book, known = json.loads(text), terms(folder)
+    for cell in book["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = linked("".join(cell["source"]), known)
+        cell["metadata"].setdefault("tags", []).extend(folded(cell))
+    if more:
+        book["cells"].append({"id": "contents", "cell_type": "markdown", "metadata": {}, "source": more})
+    return json.dumps(book)
+
+
+def folded(cell: dict) -> list[str]:
+    """Tags that fold away what a reader of a page does not need at once: the machine, the imports, hidden sources."""
+    source = "".join(cell["source"])
+    if "machine()" in source:
+        return ["hide-cell"]
+    prepares = source.startswith(("import ", "from ")) and not cell.get("outputs")
+    return ["hide-input"] if prepares or cell["metadata"].get("jupyter", {}).get("source_hidden") else []
+
+
+def claims() -> str:
+    """Every claim of the note with its verdict, as HTML inside Markdown."""
+    from nsa_core.lab.bench.evidence import committed
+    from nsa_core.lab.decision import claims as tested
+    from nsa_core.lab.explore import ledger
+
+    evidence = committed()
+    findings = tested.ledger(evidence)
+    table = f'<div class="wide">{ledger.table(findings)}</div>'
+    return f"{len(findings)} claims: {ledger.counted(findings)}.\n\n{table}\n\n{evidence.conditions}"
+
+
+def docstring(_app, _what, _name, _object, _options, lines: list[str]) -> None:
+    """The package's docstrings are plain text with `names`: as reStructuredText, 'name: what it is' becomes a list."""
+    text, inside = [], False
+    for at, line in enumerate(lines):
+        starts = at and re.match(r"([a-z_]\w*(?:, [a-z_]\w*)*): ", line)
+        if starts:
+            text += [*([] if inside else [""]), f"- **{plain(starts[1])}**: {plain(line[starts.end():])}"]
+        elif inside and line.strip():
+            text.append(f"  {plain(line.strip())}")
+        else:
+            text.append(plain(line.strip()))
+        inside = bool(line.strip()) and (inside or bool(starts))
+    lines[:] = text
+
+
+def plain(line: str) -> str:
+    """One line of text whose marks mean nothing, except that `names` are code."""
+    parts = line.split("`")
+    return "".join(f"``{part}``" if at % 2 else re.sub(r"([\\*_|])", r"\\\1", part) for at, part in enumerate(parts))
