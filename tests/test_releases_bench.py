@@ -50,7 +50,9 @@ def test_what_a_release_leaves_wrong_is_in_its_row(rows):
 def test_flags_are_passed_on_and_recorded(tmp_path):
     require(WITH_FINDING)
     flag = "SGLANG_NSA_ENABLE_MTP_PRECOMPUTE_METADATA=0"
-    done = command(*SHORT, "--release", WITH_FINDING, "--flag", flag, "--anyway", "--record", str(tmp_path / "r.jsonl"))
+    done = command(
+        *SHORT, "--release", WITH_FINDING, "--flag", flag, "--anyway", "--record", str(tmp_path / "r.jsonl")
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     first = json.loads((tmp_path / "r.jsonl").read_text().splitlines()[0])
     assert (first["flags"], first["wrong"]) == (flag, [])

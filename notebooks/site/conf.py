@@ -55,7 +55,9 @@ def setup(app):
 def read(app, name, source):
     """What stands in a page instead of what stands in its file."""
     if re.match(r"\d\d_", name):
-        source[0] = pages.notebook(source[0], Path(app.srcdir), pages.toctree(Path(app.srcdir)) if name == START else "")
+        source[0] = pages.notebook(
+            source[0], Path(app.srcdir), pages.toctree(Path(app.srcdir)) if name == START else ""
+        )
     elif name == "glossary":
         source[0] = pages.glossary(source[0])
     elif name == "site/claims":

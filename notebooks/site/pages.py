@@ -88,7 +88,7 @@ def docstring(_app, _what, _name, _object, _options, lines: list[str]) -> None:
     for at, line in enumerate(lines):
         starts = at and re.match(r"([a-z_]\w*(?:, [a-z_]\w*)*): ", line)
         if starts:
-            text += [*([] if inside else [""]), f"- **{plain(starts[1])}**: {plain(line[starts.end():])}"]
+            text += [*([] if inside else [""]), f"- **{plain(starts[1])}**: {plain(line[starts.end() :])}"]
         elif inside and line.strip():
             text.append(f"  {plain(line.strip())}")
         else:

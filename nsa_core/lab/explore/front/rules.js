@@ -46,8 +46,9 @@ function eachWrite(setup, batch, rows, write) {
   const longest = Math.max(...lengths);
   for (const name of setup.tables) {
     const tokens = name === "page_table_1" ? 1 : setup.page_size, columns = Math.ceil(setup.width / tokens);
-    rows.forEach(({ request, length }, r) => {
-      const slots = batch.table[batch.rows[request]], end = setup.contract === "exact" ? longest : length;
+    rows.forEach(({ request }, r) => {
+      // Under the live-prefix contract a row may end anywhere behind its length; the kernel ends all rows of a request alike.
+      const slots = batch.table[batch.rows[request]], end = setup.contract === "exact" ? longest : lengths[request];
       for (let c = 0; c * tokens < end; c++) write(name, r * columns + c, Math.floor(slots[c * tokens] / tokens));
     });
   }
