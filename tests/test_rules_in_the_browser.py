@@ -24,7 +24,7 @@ from nsa_core.lab.explore.observe import Observation
 from nsa_core.lab.explore.page import batch_values, setup_values
 from nsa_core.lab.explore.scene import cells_of, everybody, scene
 from nsa_core.lab.explore.session import MODES, TABLE_CHOICES
-from nsa_core.lab.explore.setup import Batch, Setup
+from nsa_core.lab.explore.setup import Setup
 from nsa_core.lab.explore.story import Request, batches
 
 FRONT = Path(__file__).resolve().parents[1] / "nsa_core/lab/explore/front"

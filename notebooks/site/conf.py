@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 html_theme = "sphinx_book_theme"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"type": "module"})]
 html_show_sourcelink = False
 html_copy_source = False
 html_last_updated_fmt = None
@@ -49,7 +50,7 @@ autodoc_default_options = {"members": True}
 def setup(app):
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", pages.docstring)
-    app.connect("build-finished", first_page)
+    app.connect("build-finished", finish)
 
 
 def read(app, name, source):
@@ -64,7 +65,9 @@ def read(app, name, source):
         source[0] = source[0].replace("(claims)", pages.claims())
 
 
-def first_page(app, error):
-    """The start page answers under the folder's own address as well."""
+def finish(app, error):
+    """The start page answers under the folder's own address as well; the front ends' modules lie beside site.js."""
     if error is None:
-        shutil.copy(Path(app.outdir) / f"{START}.html", Path(app.outdir) / "index.html")
+        out = Path(app.outdir)
+        shutil.copy(out / f"{START}.html", out / "index.html")
+        shutil.copytree(pages.FRONT, out / "_static/front", ignore=pages.NO_FRONT, dirs_exist_ok=True)

@@ -2,8 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+from nsa_core.lab.bench.evidence import committed
+from nsa_core.lab.decision import claims as tested
+from nsa_core.lab.explore import ledger, page
+
+FRONT = Path(page.__file__).parent / "front"
+NO_FRONT = shutil.ignore_patterns("*.py", "*.md", "__pycache__")
 TERM = re.compile(r"^\*\*(.+?)\.\*\*", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")
 OTHERS = ("december-2025", "glossary", "site/claims", "re-measure", "site/api")
@@ -56,9 +63,26 @@ def notebook(text: str, folder: Path, more: str = "") -> str:
         if cell["cell_type"] == "markdown":
             cell["source"] = linked("".join(cell["source"]), known)
         cell["metadata"].setdefault("tags", []).extend(folded(cell))
+        if "outputs" in cell:
+            mount(cell)
     if more:
         book["cells"].append({"id": "contents", "cell_type": "markdown", "metadata": {}, "source": more})
     return json.dumps(book)
+
+
+def mount(cell: dict) -> None:
+    """In front of every output that a front end can draw: a place for it. static/site.js then hides the still form."""
+    outputs = []
+    for output in cell["outputs"]:
+        found = output.get("metadata", {}).get(page.METADATA)
+        if found:
+            model = found["model"] if found["module"] != "explorer" else page.explorer_model(found["model"])
+            text = json.dumps(model | {"module": found["module"]}).replace("<", "\\u003c")
+            html = f'<div class="nsa-front"><script type="application/json">{text}</script></div>'
+            outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/html": html}})
+            cell["metadata"]["tags"] += ["full-width"] if found["module"] != "quiz" else []
+        outputs.append(output)
+    cell["outputs"] = outputs
 
 
 def folded(cell: dict) -> list[str]:
@@ -72,10 +96,6 @@ def folded(cell: dict) -> list[str]:
 
 def claims() -> str:
     """Every claim of the note with its verdict, as HTML inside Markdown."""
-    from nsa_core.lab.bench.evidence import committed
-    from nsa_core.lab.decision import claims as tested
-    from nsa_core.lab.explore import ledger
-
     evidence = committed()
     findings = tested.ledger(evidence)
     table = f'<div class="wide">{ledger.table(findings)}</div>'
@@ -83,7 +103,7 @@ def claims() -> str:
 
 
 def docstring(_app, _what, _name, _object, _options, lines: list[str]) -> None:
-    """The package's docstrings are plain text with `names`: as reStructuredText, 'name: what it is' becomes a list."""
+    """Docstrings are plain text with `names`; as reStructuredText, 'name: what it is' becomes a list."""
     text, inside = [], False
     for at, line in enumerate(lines):
         starts = at and re.match(r"([a-z_]\w*(?:, [a-z_]\w*)*): ", line)
