@@ -76,8 +76,7 @@ def mount(cell: dict) -> None:
     for output in cell["outputs"]:
         found = output.get("metadata", {}).get(page.METADATA)
         if found:
-            model = found["model"] if found["module"] != "explorer" else page.explorer_model(found["model"])
-            text = json.dumps(model | {"module": found["module"]}).replace("<", "\\u003c")
+            text = json.dumps(page.page_model(found)).replace("<", "\\u003c")
             html = f'<div class="nsa-front"><script type="application/json">{text}</script></div>'
             outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/html": html}})
             cell["metadata"]["tags"] += ["full-width"] if found["module"] != "quiz" else []

@@ -3,6 +3,7 @@
 A widget's stored output keeps, in its metadata, what `front_metadata` gives: the front-end module and its model's values.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -22,8 +23,15 @@ METADATA = "nsa_front"
 
 
 def front_metadata(module: str, model: dict) -> dict:
-    """Metadata of an output: the module of front/ that draws it, and what its model holds."""
-    return {METADATA: {"module": module, "model": model}}
+    """Metadata of an output: the module of front/ that draws it, and what its model holds, as one line of JSON."""
+    return {METADATA: {"module": module, "model": json.dumps(model, separators=(",", ":"))}}
+
+
+def page_model(stored: dict) -> dict:
+    """What site.js makes a model of, from an output's metadata."""
+    model = json.loads(stored["model"])
+    whole = explorer_model(model) if stored["module"] == "explorer" else model
+    return whole | {"module": stored["module"]}
 
 
 def explorer_values(setup: Setup, rosters: Sequence[Roster], recorded: Sequence[Batch], at: int) -> dict:
