@@ -22,6 +22,8 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 nb_execution_mode = "off"
 nb_number_source_lines = False
 nb_merge_streams = True
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 

@@ -1,24 +1,14 @@
 // Shows the front ends where the pages have a place for them, and hides the still form that follows.
 
-import { Model } from "./front/host.js";
+import { Model, playing } from "./front/host.js";
 
-/** What a kernel would hold and answer, by module. */
-async function modelOf({ module, ...values }) {
-  if (module !== "explorer") return new Model(values);
-  const { Session } = await import("./front/play.js");
-  const session = new Session(values);
-  return new Model({ at: values.at, state: session.state(), busy: null }, (intent, model) => {
-    const { at, state } = session.ask(intent);
-    model.values.at = at;
-    model.set("state", state);
-  });
-}
+const RULES = "Here the rules of a replay run in your browser. In JupyterLab the package itself replays, and counts the bytes as well.";
 
 for (const place of document.querySelectorAll(".nsa-front")) {
-  const given = JSON.parse(place.querySelector("script").textContent);
-  const [front, model] = await Promise.all([import(`./front/${given.module}.js`), modelOf(given)]);
-  front.default.render({ model, el: place });
-  place.dataset.live = given.module;
+  const { module, ...values } = JSON.parse(place.firstElementChild.textContent);
+  const { default: front } = await import(`./front/${module}.js`);
+  front.render({ model: module === "explorer" ? playing(values) : new Model(values), el: place });
+  if (module === "explorer") place.append(Object.assign(document.createElement("p"), { className: "nsa-rules", textContent: RULES }));
   const still = place.closest(".output")?.nextElementSibling;
   if (still) still.hidden = true;
 }
