@@ -35,7 +35,9 @@ CHOICES = {
 
 def played(given, intents):
     asked = json.dumps({"given": given, "intents": intents})
-    done = subprocess.run([NODE, "--input-type=module", "-e", RUN], input=asked, capture_output=True, text=True, cwd=FRONT)
+    done = subprocess.run(
+        [NODE, "--input-type=module", "-e", RUN], input=asked, capture_output=True, text=True, cwd=FRONT
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

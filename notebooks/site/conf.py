@@ -22,6 +22,7 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 nb_execution_mode = "off"
 nb_number_source_lines = False
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # so that links in outputs lead to pages
 nb_code_prompt_show = "Show the {type}"
 nb_code_prompt_hide = "Hide the {type}"
 myst_enable_extensions = ["deflist"]
@@ -33,7 +34,8 @@ html_css_files = ["site.css"]
 html_js_files = [("site.js", {"type": "module"})]
 html_show_sourcelink = False
 html_copy_source = False
-html_last_updated_fmt = None
+html_use_index = False
+html_domain_indices = False
 html_favicon = "static/icon.svg"
 html_context = {"default_mode": "auto"}
 html_theme_options = {
@@ -72,4 +74,8 @@ def finish(app, error):
     if error is None:
         out = Path(app.outdir)
         shutil.copy(out / f"{START}.html", out / "index.html")
+        # 1.5 MB that draw nine icons; the font, which comes with it, draws them as well.
+        (out / "_static/scripts/fontawesome.js").write_text("")
+        for unread in (out / "_static").rglob("*.map"):
+            unread.unlink()
         shutil.copytree(pages.FRONT, out / "_static/front", ignore=pages.NO_FRONT, dirs_exist_ok=True)
