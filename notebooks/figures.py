@@ -19,7 +19,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def pictures() -> dict[str, Chart]:
-    """What each strategy costs above the floors, and what became of the record's claims."""
+    """What each strategy costs above the floors, and what became of the note's claims."""
     runs = committed()
     return {"loop_time.png": strategies_chart(runs), "claims.png": overview(claims.ledger(runs), runs.conditions)}
 

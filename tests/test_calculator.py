@@ -4,12 +4,13 @@ import bench_rows
 import pytest
 
 from nsa_core.lab.bench.evidence import Evidence, committed
+from nsa_core.lab.decision import costs as calculator
 from nsa_core.lab.decision import decide
-from nsa_core.lab.explore import calculator
-from nsa_core.lab.explore.calculator import ONE_LAUNCH, OWN, Calculator, Costs, answer, presets
+from nsa_core.lab.decision.costs import ONE_LAUNCH, Costs, answer, presets
+from nsa_core.lab.explore.calculator import OWN, Calculator
 
 COSTS = Costs(compute=100, copy=20, batched=30, launch=5)
-TABLE = "the record: its table"
+TABLE = "the note: its table"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_a_long_decode_step_makes_the_replay_no_bottleneck():
     assert answer(COSTS, 4).criteria[1].met is None
 
 
-def test_the_record_is_reproduced_from_its_own_totals():
+def test_the_note_is_reproduced_from_its_own_totals():
     costs = calculator.table()
     assert (costs.compute, costs.copy, costs.batched) == (175, 15, 11.25)
     assert [costs.totals(n)["copy"] for n in (4, 8)] == [235, 295]
@@ -76,15 +77,15 @@ def test_a_recorded_machine_gets_the_numbers_and_the_verdict_of_its_measurement(
     assert (found.verdict.acts, found.verdict.revert_stands) == (judged.verdict.acts, judged.verdict.revert_stands)
 
 
-def test_every_recorded_gpu_and_the_record_are_presets(machines):
+def test_every_recorded_gpu_and_the_note_are_presets(machines):
     names = list(machines)
-    assert names[0].endswith("recorded, one launch") and TABLE in names
-    assert "NVIDIA H200, recorded, in a graph" in names
+    assert names[0].endswith(", one launch") and TABLE in names
+    assert "NVIDIA H200, in a graph" in names
 
 
 def test_a_machine_with_other_cases_is_passed_over():
     other = [row for row in bench_rows.recording(bench_rows.AS_ON_AN_H200) if row["case"] != "record-4"]
-    assert not [name for name in presets([Evidence(other)]) if ", recorded" in name]
+    assert all(name.startswith("the note: ") for name in presets([Evidence(other)]))
 
 
 def test_a_preset_moves_every_cost(widget, machines):

@@ -55,7 +55,7 @@ def test_another_number_changes_the_words(evidence):
     assert figures.operations_chart(changed).lines != figures.operations_chart(evidence).lines
 
 
-def test_the_records_numbers_are_those_of_the_ledger():
+def test_the_notes_numbers_are_those_of_the_ledger():
     for number, claim in ((4, "P1"), (8, "P2")):
         before, after = figures.RECORD[number].values()
         assert f"{number} steps from {before:.0f} to {after:.0f} us" in claims[claim]

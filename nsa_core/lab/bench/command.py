@@ -19,7 +19,7 @@ from .cases import EVIDENCE, QUICK, BenchCase, exposed, grid, select
 from .conditions import busy
 from .evidence import Evidence, committed_set, load
 from .recording import Recording, Row
-from .run import SECTIONS, Bench, not_timed
+from .run import SECTIONS, STALE_SCHEDULES, Bench, not_timed
 from .stats import require_positive
 
 _BUDGET_S = {"cuda": 2.5, "cpu": 1.0}
@@ -76,11 +76,16 @@ def main(args: argparse.Namespace) -> int:
 def _chosen(args: argparse.Namespace) -> tuple[list[str], list[BenchCase]]:
     if args.case is None:
         names = EVIDENCE if args.evidence else QUICK if args.quick else ["*"]
-        return list(SECTIONS), [case for case in select(names) if not case.decode_gemms]
+        return _everywhere(), [case for case in select(names) if not case.decode_gemms]
     wanted = args.case.split(",")
     sections = [name for name in SECTIONS if name in wanted]
     patterns = [name for name in wanted if name not in SECTIONS]
     return sections, select(patterns)
+
+
+def _everywhere() -> list[str]:
+    """The sections that need nothing but this package."""
+    return [name for name in SECTIONS if name != STALE_SCHEDULES]
 
 
 def measure(
@@ -206,7 +211,7 @@ def _show(rows: Sequence[Row], cases: Collection[str]) -> None:
 def _conclude(rows: Sequence[Row], failures: Sequence[str]) -> int:
     for row in rows:
         if row["kind"] == "refused":
-            print(f"refused: {row['case']} {row['name']}: {row['reason']}")
+            print(f"refused: {row['case']} {row.get('name', '')}: {row['reason']}".replace(" : ", ": "))
     for failure in failures:
         print(f"FAILED: {failure}")
     exposures = [row for row in rows if row["kind"] == "exposed"]
@@ -221,7 +226,7 @@ def _print_drift(rows: Sequence[Row]) -> None:
 
 
 def _list(device: torch.device) -> int:
-    print("sections:", ", ".join(SECTIONS))
+    print("sections:", ", ".join(_everywhere()), f"and, with DeepGEMM, {STALE_SCHEDULES}")
     held = {case.name for case in select(EVIDENCE)}
     print("cases (* in --quick, e in --evidence, + only where named):")
     for case in [*grid(), *exposed()]:

@@ -13,7 +13,7 @@ import nsa_core as nsa
 from nsa_core.strategies import REGISTRY, StrategyInfo
 from nsa_core.strategies.base import Refused, ReplayReport
 
-from . import exposure, facts, floors, parts
+from . import exposure, facts, floors, parts, stale
 from .bytes_moved import bytes_moved, bytes_written
 from .cases import BenchCase, CaseInputs, build
 from .conditions import conditions
@@ -24,6 +24,7 @@ from .timer import Admitted, Candidate, Timer, Timing, no_garbage_collection
 from .verify import Gate
 
 Labelled = tuple[Row, Callable[[], Candidate]]  # what the row says besides its times, and how to make the candidate
+STALE_SCHEDULES = "stale-schedules"  # needs DeepGEMM, so it is measured where it is named
 WARM_UP_CALLS = 200_000  # about 1.5 s of 4-byte copies
 
 
@@ -157,6 +158,11 @@ class Bench:
         for row in facts.rows(self.device, self.observer):
             self._emit([about | row])
 
+    def _stale_schedules(self, about: Row) -> None:
+        for shape, candidates in stale.cases(self.device):
+            made = [_ready({"kind": "reader", "name": candidate.name}, candidate) for candidate in candidates]
+            self._time(about | shape, made, self._timer(0.5))
+
     def _timer(self, weight: float, loop_calls: int | None = None) -> Timer:
         return Timer(self.observer, budget_s=self.budget_s * weight, loop_calls=loop_calls, reference=self.reference)
 
@@ -203,6 +209,7 @@ SECTIONS: dict[str, Callable[[Bench, Row], None]] = {
     "facts": Bench._facts,
     "seven-copies": Bench._micro,
     "precompute-parts": Bench._operations,
+    STALE_SCHEDULES: Bench._stale_schedules,
 }
 
 

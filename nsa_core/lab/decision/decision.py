@@ -73,9 +73,9 @@ def decide(
     """Evaluate a machine's runs for `steps` decode steps. NotMeasured when `copy` was not timed for them."""
     if steps not in STEPS_CASES:
         raise ValueError(f"steps is {steps}; recorded are {', '.join(map(str, STEPS_CASES))}")
-    own = judge(evidence, STEPS_CASES[steps], decode_step_us, contract)
+    own = judgement(evidence, STEPS_CASES[steps], decode_step_us, contract)
     others = {name: case for name, case in PLANS.items() if case != STEPS_CASES[steps] and evidence.has(case, "copy")}
-    judged = {name: judge(evidence, case, decode_step_us, contract) for name, case in others.items()}
+    judged = {name: judgement(evidence, case, decode_step_us, contract) for name, case in others.items()}
     model, no_model = _model(evidence)
     return Decision(
         evidence.conditions,
@@ -84,7 +84,7 @@ def decide(
         contract,
         decode_step_us,
         own,
-        [_of_steps(n, judge(evidence, case, decode_step_us, contract)) for n, case in _measured_steps(evidence)],
+        [_of_steps(n, judgement(evidence, case, decode_step_us, contract)) for n, case in _measured_steps(evidence)],
         [_differing(name, other) for name, other in judged.items() if _differs(other, own)],
         model,
         no_model,
@@ -93,7 +93,7 @@ def decide(
     )
 
 
-def judge(evidence: Evidence, case: str, decode_step_us: float | None, contract: str) -> Judgement:
+def judgement(evidence: Evidence, case: str, decode_step_us: float | None, contract: str) -> Judgement:
     """A plan by the rule."""
     copy, alternatives = evidence.loop(case, "copy"), keeping(measured_alternatives(evidence, case), contract)
     criteria = [

@@ -1,127 +1,18 @@
 """When do copies pay? Five costs in, by hand or from a recorded machine; totals, copy share and verdict out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import ipywidgets as W
 from matplotlib.axes import Axes
 
-from ..bench.evidence import RECORD_CASES, Evidence, NotMeasured
-from ..bench.stats import exactly
-from ..decision import Alternative, BreakEven, Criterion, Verdict, conclude
-from ..decision.criteria import LIVE_PREFIX, better_criterion, bottleneck_criterion, keeping, share_criterion
+from ..decision.costs import MOST_STEPS, ONE_LAUNCH, Costs, answer, presets, table
 from .chart import COLOURS, GREY, SMALL, Chart, figure, labels, stacked_bars
-from .figures_copies import ORIGINAL, RECORD, RECORD_SEVEN
 from .form import FULL, WRAP, StaticForm
 
-# One launch by the same reading that ORIGINAL comes from: a prototype of it, 4 steps, microseconds of loop time.
-ORIGINAL_LAUNCH = 18.4
-RECORD_BATCHED = {4: 220.0, 8: 280.0}  # the record's totals with batching, microseconds
-ONE_LAUNCH = "one launch"
+__all__ = ["Calculator", "Costs", "answer", "presets", "table"]
+
 WAYS = ("eager", "copy", "batched", ONE_LAUNCH)
 OWN = "own numbers"
-MOST_STEPS = 16
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Microseconds. launch 0: a launch that refreshes all steps is not an option.
-
-    compute: one step's values. copy: all copies of one step. batched: what replaces the copies of one step.
-    launch: one launch that replaces computing and copying, whatever the number of steps.
-    """
-
-    compute: float
-    copy: float
-    batched: float
-    launch: float = 0.0
-
-    @property
-    def model(self) -> BreakEven:
-        return BreakEven(self.compute, self.copy, copies=1)
-
-    def totals(self, steps: int) -> dict[str, float]:
-        """A replay of `steps` steps by each way, microseconds."""
-        model, one = self.model, {ONE_LAUNCH: self.launch} if self.launch else {}
-        batched = model.batched(steps, self.batched)
-        return {"eager": model.eager(steps), "copy": model.copied(steps), "batched": batched} | one
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What follows from costs: totals in microseconds, the copies' share of `copy` (0..1), and the decision."""
-
-    steps: int
-    totals: dict[str, float]
-    share: float
-    criteria: list[Criterion]
-    verdict: Verdict
-
-    @property
-    def lines(self) -> list[str]:
-        saves = 1 - self.totals["batched"] / self.totals["copy"]
-        totals = ", ".join(f"{name} {us:.4g} us" for name, us in self.totals.items())
-        judged = [f"{criterion.name}: {criterion.state}; {criterion.reason}." for criterion in self.criteria]
-        return [
-            f"{self.steps} steps: {totals}. Copies take {self.share:.0%} of copy; batching them saves {saves:+.0%}.",
-            *judged,
-            f"Verdict: {self.verdict.line}.",
-        ]
-
-
-def answer(costs: Costs, steps: int, decode_step_us: float | None = None) -> Answer:
-    """The rule on these costs, by the functions that also judge measurements."""
-    totals, share = costs.totals(steps), costs.model.copy_share(steps)
-    alternatives = [
-        Alternative(name, contract, totals[name], exactly(totals["copy"] / totals[name]))
-        for name, contract in (("batched", "exact"), (ONE_LAUNCH, LIVE_PREFIX))
-        if name in totals
-    ]
-    best_first = keeping(alternatives, LIVE_PREFIX)
-    bottleneck = bottleneck_criterion(totals["copy"], decode_step_us)
-    criteria = [share_criterion(exactly(share)), bottleneck, better_criterion(best_first)]
-    return Answer(steps, totals, share, criteria, conclude(criteria, best_first))
-
-
-def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
-    """Recorded machines by name, where their runs can answer; then the record's own numbers."""
-    machines: dict[str, Costs] = {}
-    for machine in recorded:
-        for name, launch in (("one launch", "fused"), ("in a graph", "graph")):
-            try:
-                machines[f"{machine.machine}, recorded, {name}"] = measured(machine, launch)
-            except NotMeasured:
-                continue  # runs of other cases
-    return machines | {
-        "the record: its table": table(),
-        "the record: its micro-case": micro_case(),
-        "the record's code, read on an H200": original(),
-    }
-
-
-def measured(evidence: Evidence, launch: str) -> Costs:
-    """Costs that give a recorded machine's totals and share at 4 steps; launch: the strategy that launches once."""
-    case = RECORD_CASES[4]
-    copy, batched = (evidence.loop(case, name).median for name in ("copy", "batched"))
-    compute = copy * (1 - evidence.copy_share(case).median)
-    return Costs(compute, (copy - compute) / 4, (batched - compute) / 4, evidence.loop(case, launch).median)
-
-
-def table() -> Costs:
-    """What the record's table of totals implies: two numbers of steps give both costs, and batching saved 15 us."""
-    copy = (RECORD[8]["after"] - RECORD[4]["after"]) / 4
-    return Costs(RECORD[4]["after"] - 4 * copy, copy, copy - (RECORD[4]["after"] - RECORD_BATCHED[4]) / 4)
-
-
-def micro_case() -> Costs:
-    """The only copies that the record measured: seven small contiguous ones, beside 175 us of computing."""
-    return replace(table(), copy=RECORD_SEVEN["copy"], batched=RECORD_SEVEN["batched"])
-
-
-def original() -> Costs:
-    """The record's code on an H200; the launch is the prototype of that reading."""
-    read = ORIGINAL[4]
-    return Costs(read["compute"], read["copies"] / 4, (read["batched"] - read["compute"]) / 4, ORIGINAL_LAUNCH)
 
 
 def chart(costs: Costs, steps: int, lines: Sequence[str]) -> Chart:

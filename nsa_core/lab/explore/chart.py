@@ -8,38 +8,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
-from seaborn import color_palette, despine
+from seaborn import despine
 
 from ..bench.evidence import Evidence
+from . import palette
 
 WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an output on a screen of 1280
-SMALL = 7.5  # points
+SMALL, WORDS = 7.5, 8.5  # points: of dense charts, of pictures with few words
 CAPTION_CHARACTERS = 150
-EDGE, GREY = "#777777", "#444444"
-
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, BROWN, _, PALE, YELLOW, SKY = color_palette("colorblind").as_hex()
-# The same thing has the same colour in every notebook.
-COLOURS = {
-    "eager": VERMILION,
-    "copy": BLUE,
-    "batched": PURPLE,
-    "foreach": SKY,
-    "fused": ORANGE,
-    "graph": "#111111",
-    "shared+graph": BROWN,
-    "one launch": ORANGE,
-    "compute": GREEN,
-    "copies": BLUE,
-    "batched copies": PURPLE,
-    "rest": PALE,
-    "record us": "#ffffff",
-    "loop us": YELLOW,
-    "device us": GREY,
-}
+EDGE, GREY, INK = "#777777", palette.NEUTRALS["muted"].light, palette.INK.light
 SAME, DIFFERENT = "#d3ecc8", "#ffe94d"
+
+# Pictures that are stored are drawn on paper, so their colours are those of a light page.
+COLOURS = {name: colour.light for name, colour in (palette.STRATEGIES | palette.MODES | palette.PARTS).items()}
+COLOURS |= {"note us": "#ffffff", "loop us": COLOURS["copy"], "device us": GREY}
 
 
 def static_bundle(text: str, png: bytes) -> tuple[dict, dict]:
@@ -50,20 +36,43 @@ def static_bundle(text: str, png: bytes) -> tuple[dict, dict]:
 class Chart:
     """A figure and in words what it shows; any notebook viewer shows both, without widgets."""
 
-    def __init__(self, fig: Figure, lines: Sequence[str], palette: Image.Image | None = None):
-        self.lines, self.png = list(lines), png(fig, palette)
+    def __init__(self, fig: Figure, lines: Sequence[str], few: Image.Image | None = None):
+        self.lines, self.png = list(lines), png(fig, few)
 
     def _repr_mimebundle_(self, **_kwargs):
         return static_bundle("\n".join(self.lines), self.png)
 
 
-def png(fig: Figure, palette: Image.Image | None = None) -> bytes:
-    """The figure in the colours of `palette`, or 64 of its own: a third of the bytes. No version inside."""
+def png(fig: Figure, few: Image.Image | None = None) -> bytes:
+    """The figure in the colours of the image `few`, or of the palette: a third of the bytes. No version inside."""
     canvas, buffer = FigureCanvasAgg(fig), io.BytesIO()
     canvas.draw()
-    rgb = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    rgb.quantize(64, palette=palette, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    rgb = np.asarray(canvas.buffer_rgba())[..., :3]
+    if few is None:
+        picture = Image.fromarray(_nearest(rgb, FEW), "P")
+        picture.putpalette(FEW.astype(np.uint8).tobytes())
+    else:
+        picture = Image.fromarray(rgb).quantize(palette=few, dither=Image.Dither.NONE)
+    picture.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _few_colours() -> np.ndarray:
+    """Greys, and every colour of the charts on its way to the paper: 256 colours."""
+    fills = np.array([to_rgb(colour) for colour in dict.fromkeys([*COLOURS.values(), SAME, DIFFERENT])])[:, None]
+    shades = (fills + (1 - fills) * np.linspace(0, 0.85, 6)[:, None]).reshape(-1, 3)
+    greys = np.linspace(0, 1, 256 - len(shades))[:, None].repeat(3, axis=1)
+    return np.round(np.concatenate([greys, shades]) * 255)
+
+
+FEW = _few_colours()
+
+
+def _nearest(rgb: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """The index into `few` of every pixel's nearest colour. Pillow's own way rounds, and paper is then no white."""
+    colours, at = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
+    best = np.square(colours[:, None].astype(float) - few).sum(axis=2).argmin(axis=1)
+    return best[at].reshape(rgb.shape[:2]).astype(np.uint8)
 
 
 def figure(height: float) -> Figure:
@@ -97,12 +106,12 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.invert_yaxis()
 
 
-def grouped_bars(ax: Axes, names: Sequence[str], groups: Mapping[str, Sequence[float]]) -> None:
-    """A bar for each group in every row."""
-    height = 0.8 / len(groups)
-    for at, (label, values) in enumerate(groups.items()):
-        places = [row + (at - (len(groups) - 1) / 2) * height for row in range(len(names))]
-        ax.barh(places, values, height=height, color=COLOURS[label], edgecolor=EDGE, lw=0.6, label=label)
+def grouped_dots(ax: Axes, names: Sequence[str], groups: Mapping[str, Sequence[float | None]]) -> None:
+    """A dot for each group in every row: unlike a bar, a dot may stand on a log axis."""
+    for label, values in groups.items():
+        known = [(value, row) for row, value in enumerate(values) if value]
+        ax.plot(*zip(*known, strict=True), "o", ms=6, color=COLOURS[label], markeredgecolor=EDGE, label=label)
+    ax.set_ylim(-0.5, len(names) - 0.5)
     name_rows(ax, names)
 
 

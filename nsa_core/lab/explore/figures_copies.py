@@ -23,38 +23,21 @@ from ..bench.floors import COMPILED_LAUNCH, EMPTY_LAUNCH
 from ..bench.recording import Row
 from ..bench.report import find, spread_of
 from ..decision import BreakEven, fit
-from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_bars, labels, legend, name_rows, stacked_bars
+from ..decision.note import OPERATIONS as RECORD_OPERATIONS
+from ..decision.note import ORIGINAL, ORIGINAL_CONDITIONS
+from ..decision.note import SEVEN as RECORD_SEVEN
+from ..decision.note import TOTALS as RECORD
+from .chart import COLOURS, SMALL, Chart, figure, finish, grouped_dots, labels, legend, name_rows, stacked_bars
 from .frame import device
 
-# The record's own numbers, microseconds.
-RECORD = {4: {"before": 700.0, "after": 235.0}, 8: {"before": 1400.0, "after": 295.0}}
-RECORD_OPERATIONS = {
-    "to(int32)": 5,
-    "cumsum": 15,
-    "table gather": 20,
-    "clamp": 30,
-    "page transform": 40,
-    "cat/arange": 50,
-}
-RECORD_SEVEN = {"copy": 28.70, "batched-each": 41.43, "batched": 19.38}
-
-# The code the record describes, read on an H200 in November 2026: not by this project's bench, only to compare with.
-ORIGINAL = {
-    4: {"before": 833.8, "after": 471.3, "compute": 201.1, "copies": 267.8, "batched": 605.9},
-    8: {"before": 1992.3, "after": 692.4, "compute": 147.0, "copies": 517.2, "batched": 1038.1},
-}
 ITS_CODE = "its code on an H200"
-ORIGINAL_CONDITIONS = (
-    "read outside this project: NVIDIA H200, torch 2.11.0+cu130, triton 3.6.0, 2026-11-22; bs 32, "
-    "4096 tokens, page 64, loop time"
-)
 
 MODES = {
     "decode": STEPS_CASES,
     **{mode: {n: f"{mode}-steps-{n}" for n in (1, 4, 8, 16)} for mode in ("target_verify", "draft_extend")},
 }
 FORMS = ("batched-each", "batched", "batched-strided", "batched-steps")
-KINDS = ("record us", "loop us", "device us")
+KINDS = ("note us", "loop us", "device us")
 
 
 class Live(W.HTML):
@@ -160,11 +143,11 @@ def gain_chart(evidence: Evidence) -> Chart:
         loops = {n: evidence.loop(case, name).scaled(1e-3) for n, case in STEPS_CASES.items()}
         _points(left, loops, COLOURS[name], mark, name)
     labels(left, "decode: time of a replay", "draft steps N", "loop time, ms", "upper left")
-    for (mode, model), name, mark in zip(by_mode.items(), ("copy", "compute", "eager"), "o^s", strict=True):
-        right.plot(steps, [model.speed_up(n) for n in steps], color=COLOURS[name], lw=1)
-        right.axhline(model.speed_up_limit, color=COLOURS[name], lw=0.8, ls=":")
+    for (mode, model), mark in zip(by_mode.items(), "o^s", strict=True):
+        right.plot(steps, [model.speed_up(n) for n in steps], color=COLOURS[mode], lw=1)
+        right.axhline(model.speed_up_limit, color=COLOURS[mode], lw=0.8, ls=":")
         gains = {n: evidence.speed_up(case) for n, case in MODES[mode].items()}
-        _points(right, gains, COLOURS[name], mark, mode)
+        _points(right, gains, COLOURS[mode], mark, mode)
     labels(right, "gain of computing once; dotted: its limit", "draft steps N", "eager / copy")
     lines = [
         f"{mode}: {model.compute_us:.4g} us to compute, {model.step_us:.4g} us to copy a step; gain at most "
@@ -233,11 +216,11 @@ def _busy(evidence: Evidence, name: str, steps: int) -> str:
 
 
 def operations(evidence: Evidence) -> list[Row]:
-    """What each group of operations costs alone, beside the record's number. `us each`: per device operation."""
+    """What each group of operations costs alone, beside the note's number. `us each`: per device operation."""
     rows = []
     for name, us in RECORD_OPERATIONS.items():
         row = evidence.row("precompute-parts", name, kind="part")
-        times = {"operations": name, "record us": us} | _times(row)
+        times = {"operations": name, "note us": us} | _times(row)
         rows.append(times | {"us each": row["loop_us"] / row["device_ops"]})
     return rows
 
@@ -264,11 +247,11 @@ def transform_chart(evidence: Evidence) -> Chart:
 
 
 def record_table(evidence: Evidence) -> list[Row]:
-    """The record's table, the same code read on an H200, and this project's recording, microseconds."""
+    """The note's table, the same code read on an H200, and this project's recording, microseconds."""
     lines = []
     for n, case in RECORD_CASES.items():
         own = {key: evidence.loop(case, name).median for key, name in (("before", "eager"), ("after", "copy"))}
-        for source, totals in {"record": RECORD[n], ITS_CODE: ORIGINAL[n], "this project": own}.items():
+        for source, totals in {"the note": RECORD[n], ITS_CODE: ORIGINAL[n], "this project": own}.items():
             before, after = totals["before"], totals["after"]
             line = {"steps": n, "source": source, "before": before, "after": after}
             gain = evidence.speed_up(case).median if totals is own else before / after
@@ -277,12 +260,12 @@ def record_table(evidence: Evidence) -> list[Row]:
 
 
 def record_parts(evidence: Evidence) -> list[Row]:
-    """What "after" consists of. The record's copies are what its total leaves beside 175 us of computing."""
+    """What "after" consists of. The note's copies are what its total leaves beside 175 us of computing."""
     lines, once = [], RECORD[4]["before"] / 4
     for n, case in RECORD_CASES.items():
         own = evidence.part(case, parts.PRECOMPUTE).median, evidence.part(case, parts.COPY_ALL, "copy").median
         sources = {
-            "record": (RECORD[n]["after"], once, RECORD[n]["after"] - once),
+            "the note": (RECORD[n]["after"], once, RECORD[n]["after"] - once),
             ITS_CODE: tuple(ORIGINAL[n][key] for key in ("after", "compute", "copies")),
             "this project": (evidence.loop(case, "copy").median, *own),
         }
@@ -293,7 +276,7 @@ def record_parts(evidence: Evidence) -> list[Row]:
 
 
 def record_chart(evidence: Evidence) -> Chart:
-    """Where the time of "after" goes: record, its code, this recording."""
+    """Where the time of "after" goes: the note, its code, this recording."""
     rows, fig, columns = record_parts(evidence), figure(2.3), ("compute", "copies", "rest")
     ax = fig.subplots()
     names = [f"{row['steps']} steps, {row['source']}" for row in rows]
@@ -372,10 +355,10 @@ def taken(evidence: Evidence) -> list[Row]:
 
 
 def seven(evidence: Evidence) -> list[Row]:
-    """The record's micro-case by form: its number, and the recording's loop and device time."""
+    """The note's seven copies by form: its number, and the recording's loop and device time."""
     rows = [evidence.row("seven-copies", parts.SEVEN_COPIES, strategy=name) for name in ("copy", "foreach", *FORMS)]
     return [
-        {"form": row["strategy"], "record us": RECORD_SEVEN.get(row["strategy"])}
+        {"form": row["strategy"], "note us": RECORD_SEVEN.get(row["strategy"])}
         | _times(row)
         | {
             "copy_ / this": evidence.ratio(
@@ -388,7 +371,7 @@ def seven(evidence: Evidence) -> list[Row]:
 
 
 def seven_chart(evidence: Evidence) -> Chart:
-    """Seven small contiguous copies: the record's numbers, and what was recorded."""
+    """Seven small contiguous copies: the note's numbers, and what was recorded."""
     rows, title = {row["form"]: row for row in seven(evidence)}, "seven int32 copies of 32 to 2048 elements"
     return _times_chart(evidence, 3.2, title, rows, KINDS, "form", "microseconds per call")
 
@@ -454,11 +437,11 @@ def _times_chart(
     name: str,
     unit: str,
 ) -> Chart:
-    """Bars of `columns` for each row; in words, each row goes by what it has in column `name`."""
+    """Dots of `columns` for each row; in words, each row goes by what it has in column `name`."""
     fig = figure(height)
     ax = fig.subplots()
-    bars = {column.replace("_", " "): [row[column] or 0 for row in rows.values()] for column in columns}
-    grouped_bars(ax, list(rows), bars)
+    dots = {column.replace("_", " "): [row[column] for row in rows.values()] for column in columns}
+    grouped_dots(ax, list(rows), dots)
     if "log" in unit:
         ax.set_xscale("log")
     labels(ax, title, unit, "")

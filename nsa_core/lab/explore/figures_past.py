@@ -14,13 +14,13 @@ from matplotlib.colors import ListedColormap
 
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
-from ..bench import BenchCase, build, grid
-from ..bench.bytes_moved import BytesMoved, bytes_moved
-from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence, NotMeasured
+from ..bench import BenchCase, grid
+from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence
 from ..bench.floors import ONE_NODE_GRAPH
 from ..bench.recording import Row
 from ..bench.report import bandwidth, bound_of
-from ..decision import BreakEven, measured_break_even
+from ..decision.times import Times, graph_rows, moved_by, scaled
+from ..decision.times import fitted as fitted
 from .chart import COLOURS, DIFFERENT, GREY, SAME, SMALL, Chart, figure, finish, labels, legend, name_rows
 from .figures_copies import cheapest_launch
 
@@ -86,11 +86,6 @@ def counted(bs: int = 32, tokens: int = 4096, steps: Sequence[int] = (1, 2, 4, 8
     return lines
 
 
-def moved_by(case: BenchCase) -> BytesMoved:
-    """The bytes of a case, from its inputs built on the CPU."""
-    return bytes_moved(case, build(case, "cpu"))
-
-
 def launches(evidence: Evidence) -> list[Row]:
     """Device operations of a replay as the profiler counted them, by number of steps."""
     return [
@@ -139,23 +134,25 @@ def steps_chart(evidence: Evidence) -> Chart:
 
 
 def strategies_chart(evidence: Evidence) -> Chart:
-    """Loop time of every strategy in the record's two cases, above the floors of the device."""
+    """Loop time of every strategy in the note's two cases, above the floors of the device."""
     names = [row["name"] for row in evidence.all(case=RECORD_CASES[4], kind="strategy")]
     names.sort(key=lambda name: -evidence.loop(RECORD_CASES[4], name).median)
     fig = figure(3.9)
     ax, lines = fig.subplots(), []
     for at, (n, case) in enumerate(RECORD_CASES.items()):
         loops = [evidence.loop(case, name).median for name in names]
-        places = [row + 0.4 * at for row in range(len(names))]
-        bars = ax.barh(places, loops, height=0.38, color=COLOURS[("foreach", "copy")[at]], label=f"{n} steps")
-        ax.bar_label(bars, [f" {us:.3g}" if us < 1000 else f" {us:.0f}" for us in loops], fontsize=SMALL - 1)
+        fill = [COLOURS[name] for name in names] if at else "white"
+        ax.scatter(loops, range(len(names)), s=34, zorder=3, color=fill, edgecolors=[COLOURS[name] for name in names])
+        for row, us in enumerate(loops):
+            text = f"{us:.3g}" if us < 1000 else f"{us:.0f}"
+            side = {"xytext": (8 if at else -8, 0), "ha": "left" if at else "right"}
+            ax.annotate(text, (us, row), textcoords="offset points", va="center", fontsize=SMALL - 1, **side)
         lines += [f"{n} steps: " + ", ".join(f"{name} {us:.4g} us" for name, us in zip(names, loops, strict=True))]
     _floors(ax.axvline, evidence, RECORD_CASES[4], lines)
     ax.set_xscale("log")
-    ax.set_xlim(right=ax.get_xlim()[1] * 1.3)
-    ax.set_yticks([row + 0.2 for row in range(len(names))], names)
-    ax.invert_yaxis()
-    title = "one replay of N decode steps, bs 32, 4096 tokens"
+    ax.margins(x=0.12)
+    name_rows(ax, names)
+    title = "one replay of decode steps, bs 32, 4096 tokens; open: 4 steps, filled: 8"
     labels(ax, title, "loop time, microseconds, log scale", "", "lower right")
     return finish(fig, lines, evidence)
 
@@ -192,61 +189,11 @@ def shared_table(evidence: Evidence) -> list[Row]:
 # Modelled
 
 
-@dataclass(frozen=True)
-class Times:
-    """Loop time of a decode replay by what bounds it: the host's launches, or the device's bytes. Microseconds.
-
-    copies: the break-even model of `copy`. launch: a graph replay with next to nothing in it. start, per_us: the
-    device needs start + bytes / per_us, at the bandwidth of a large copy. gap: between two graphs, where the device
-    is the bound.
-    """
-
-    copies: BreakEven
-    launch: float
-    start: float
-    per_us: float
-    gap: float
-
-    def graph(self, moved: int) -> float:
-        return max(self.launch, self.start + moved / self.per_us + self.gap)
-
-    def copy(self, steps: int, moved: int) -> float:
-        return max(self.copies.copied(steps), moved / self.per_us)
-
-    def by_way(self, steps: int, moved: BytesMoved) -> dict[str, float]:
-        return {
-            "copy": self.copy(steps, moved.copy),
-            "graph": self.graph(moved.generate),
-            "shared+graph": self.graph(moved.share),
-        }
-
-
-def fitted(evidence: Evidence) -> Times:
-    """The model of a recording's decode cases."""
-    rows = _graph_rows(evidence)
-    per_us = bandwidth(evidence.rows)
-    start = statistics.median(row["device_us"] - moved / per_us for row, moved in rows)
-    idle = [row["loop_us"] for row, _ in rows if row["device_us"] < 0.5 * row["loop_us"]]
-    busy = [row["loop_us"] - row["device_us"] for row, _ in rows if row["device_us"] > 0.85 * row["loop_us"]]
-    if not idle or not busy:
-        raise NotMeasured("the recording lacks graph replays bound by the launch, or by bytes, to fit to")
-    launch, gap = statistics.median(idle), statistics.median(busy)
-    return Times(measured_break_even(evidence), launch, start, per_us, gap)
-
-
-def _graph_rows(evidence: Evidence) -> list[tuple[Row, int]]:
-    """Decode rows of both graph strategies, and the bytes each has to move."""
-    sizes = {"graph": "bytes_generate", "shared+graph": "bytes_share"}
-    return [
-        (row, row[sizes[row["name"]]]) for row in evidence.all(kind="strategy", mode="decode") if row["name"] in sizes
-    ]
-
-
 def errors(evidence: Evidence, times: Times) -> dict[str, float]:
     """Modelled over recorded loop time minus 1 of every decode replay by graph."""
     return {
         f"{row['case']}, {row['name']}": times.graph(moved) / row["loop_us"] - 1
-        for row, moved in _graph_rows(evidence)
+        for row, moved in graph_rows(evidence)
     }
 
 
@@ -288,12 +235,6 @@ def _maps(times: Times, steps: int) -> tuple[list[list[float]], list[list[float]
     pairs = (("graph", "shared+graph"), ("copy", "graph"))
     faster, ahead = ([[us[slow] / us[fast] for us in row] for row in cells] for slow, fast in pairs)
     return faster, ahead
-
-
-def scaled(moved: BytesMoved, factor: float) -> BytesMoved:
-    """A decode batch's bytes grow with its tokens; what does not is a few bytes a request."""
-    sizes = (moved.generate, moved.share, moved.copy, moved.recompute)
-    return BytesMoved(*(round(factor * size) for size in sizes))
 
 
 def _draw_points(ax: Axes, evidence: Evidence, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""The record's claims with their verdicts: a table to filter, and the same as a picture. No verdict is typed here."""
+"""The note's claims with their verdicts: a table to filter, and the same as a picture. No verdict is typed here."""
 
 import html
 import textwrap
@@ -11,8 +11,9 @@ from matplotlib.patches import Rectangle
 from ..decision.claims import HELD, HOST, JUDGEMENT, NOT_HELD, NOT_TESTABLE, OTHER, Ruling
 from .chart import EDGE, SMALL, Chart, caption, figure, legend
 from .form import WRAP, StaticForm
+from .palette import SIGNS
 
-# Apart for every kind of colour blindness, as in `draw`; the sign says the same without colour.
+# Apart for every kind of colour blindness, as in the palette; the sign says the same without colour.
 VERDICT_COLOURS = {
     HELD: "#0173b2",
     NOT_HELD: "#dd7f00",
@@ -21,7 +22,6 @@ VERDICT_COLOURS = {
     OTHER: "#111111",
     NOT_TESTABLE: "#ffffff",
 }
-SIGNS = {HELD: "\u2713", NOT_HELD: "\u2717", JUDGEMENT: "\u25cb", HOST: "\u25bd", OTHER: "\u2260", NOT_TESTABLE: "?"}
 INK = {verdict: "white" if verdict in (HELD, OTHER) else "black" for verdict in VERDICT_COLOURS}
 ALL = "all"
 TEXT = "text-align: left; padding: 2px 6px"
@@ -118,7 +118,7 @@ def overview(findings: Sequence[Ruling], conditions: str) -> Chart:
     ax.axis("off")
     present = [verdict for verdict in VERDICT_COLOURS if any(f.verdict == verdict for f in findings)]
     named = {f"{SIGNS[verdict]} {verdict}": VERDICT_COLOURS[verdict] for verdict in present}
-    legend(fig, named, "upper center", 6, title="the record's claims (left), and what was measured (right)")
+    legend(fig, named, "upper center", 6, title="the note's claims (left), and what was measured (right)")
     caption(fig, conditions)
     return Chart(fig, [f"{len(findings)} claims: {counted(findings)}", conditions])
 

@@ -1,0 +1,12 @@
+"""Pictures that move in JupyterLab and stand still everywhere else; one call each (extra `notebooks`)."""
+
+from .cheapest_way import strategy_map
+from .claims_table import ledger
+from .decoding_round import loop
+from .gain_over_steps import gain
+from .replay_timeline import timeline
+from .since_december import history
+from .tables import table
+from .when_copies_pay import calculator
+
+__all__ = ["calculator", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]

@@ -1,0 +1,88 @@
+"""Which of the December 2025 note's claims hold? All of them, those that decide first."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from ...bench.evidence import Evidence
+from ...decision import claims
+from ..palette import SIGNS
+from .live import LivePicture
+from .tables import table
+
+# What the decision rests on: is computing once right, and worth it; do copies matter; does batching them pay; can
+# anything else; and is the note's own condition for looking again met?
+DECIDING = ("P5", "P1", "C6", "B3", "A3", "D2")
+PLAIN = (
+    ("record-4 and record-8", "decode, 4 and 8 steps"),
+    ("record-4", "decode"),
+    ("record-8", "8 steps"),
+    ("target_verify-steps-4", "target verify"),
+    ("draft_extend-steps-4", "draft extend"),
+    (" -> ", " \u2192 "),
+)
+
+
+def ledger(evidence: Evidence) -> LivePicture:
+    """The claims as a table that sorts and filters."""
+    rows = ledger_rows(claims.ledger(evidence))
+    source = "No verdict is typed by hand: each follows from the recordings by a stated test. In brackets: how far a "
+    data = {"rows": rows, "source": f"{source}time spread. {evidence.conditions}."}
+    return LivePicture(
+        "ledger",
+        data,
+        {"find": "", "verdict": "", "sort": "", "down": False, "all": False},
+        words=lambda _state: summary(rows),
+        still=lambda _state: _still(rows),
+        hint="filter while typing, and sort by any column.",
+    )
+
+
+def ledger_rows(rulings: Sequence[claims.Ruling]) -> list[dict]:
+    """Fields as front/ledger.js lists them; the deciding ones first."""
+    found = [
+        {
+            "id": ruling.claim.id,
+            "claim": _plain(ruling.claim.text),
+            "kind": ruling.claim.kind,
+            "verdict": ruling.verdict,
+            "sign": SIGNS[ruling.verdict],
+            "measured": _plain(ruling.number),
+            "test": _plain(ruling.claim.test),
+            "remark": _plain(ruling.claim.remark),
+            "changes": _plain(ruling.claim.changes),
+            "deciding": ruling.claim.id in DECIDING,
+        }
+        for ruling in rulings
+    ]
+    order = {name: at for at, name in enumerate(DECIDING)}
+    return sorted(found, key=lambda row: order.get(row["id"], len(order)))
+
+
+def _plain(text: str) -> str:
+    for old, new in PLAIN:
+        text = text.replace(old, new)
+    return re.sub(r"\bus\b", "\u00b5s", text)
+
+
+def summary(rows: Sequence[dict]) -> str:
+    """How many claims have each verdict, and the deciding ones with theirs."""
+    counts = Counter(row["verdict"] for row in rows)
+    lines = [f"{len(rows)} claims: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())]
+    lines += [
+        f"{r['sign']} {r['id']} {r['verdict']}: {r['claim']} Measured: {r['measured']}" for r in rows if r["deciding"]
+    ]
+    return "\n".join(lines)
+
+
+def _still(rows: Sequence[dict]) -> str:
+    shown = [
+        {
+            "": r["id"],
+            "the note says": r["claim"],
+            "verdict": f"{r['sign']} {r['verdict']}".replace(" ", "\u00a0"),
+            "measured": r["measured"],
+        }
+        for r in rows
+    ]
+    return table(shown, marked=range(len(DECIDING)), caption="Marked: the six claims that decide.").html

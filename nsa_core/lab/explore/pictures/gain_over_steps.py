@@ -1,0 +1,93 @@
+"""What does computing once gain, by number of steps, and where does it end? Measured, claimed, and by a model."""
+
+from matplotlib.figure import Figure
+
+from ...bench.evidence import STEPS_CASES, Evidence
+from ...decision import BreakEven, measured_break_even
+from ...decision.note import TOTALS
+from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
+from .live import LivePicture, measured_on
+
+MOST_STEPS = 16
+
+
+def gain(evidence: Evidence, steps: int = 4) -> LivePicture:
+    """Gain over N, with sliders for N, for computing a step and for copying one."""
+    data = gain_data(evidence)
+    state = {"steps": steps, "compute": data["compute"], "copy": data["copy"]}
+    return LivePicture(
+        "gain",
+        data,
+        state,
+        words=lambda now: sentence(data, now),
+        still=lambda now: _still(data, now),
+        hint="move the number of steps, and what computing and copying a step cost.",
+    )
+
+
+def gain_data(evidence: Evidence) -> dict:
+    """Fields as front/gain.js lists them; times in microseconds."""
+    model = measured_break_even(evidence)
+    measured = [
+        {
+            "steps": n,
+            "eager": evidence.loop(case, "eager").median,
+            "copy": evidence.loop(case, "copy").median,
+            "gain": evidence.speed_up(case).median,
+            "share": evidence.copy_share(case).median,
+        }
+        for n, case in STEPS_CASES.items()
+    ]
+    return {
+        "compute": round(model.compute_us, 1),
+        "copy": round(model.step_us, 1),
+        "measured": measured,
+        "claimed": [{"steps": n, **totals} for n, totals in TOTALS.items()],
+        "mostSteps": MOST_STEPS,
+        "source": measured_on(evidence, "decode, 32 requests of 4,096 tokens"),
+    }
+
+
+def sentence(data: dict, state: dict) -> str:
+    """What the picture says; front/gain.js says the same."""
+    n, model = state["steps"], BreakEven(state["compute"], state["copy"], copies=1)
+    at_hand = (state["compute"], state["copy"]) == (data["compute"], data["copy"])
+    found = next((m for m in data["measured"] if m["steps"] == n), None) if at_hand else None
+    if found:
+        how, before, after, times, share = "measured", *(found[key] for key in ("eager", "copy", "gain", "share"))
+    else:
+        how, before, after, times = "by the model", model.eager(n), model.copied(n), model.speed_up(n)
+        share = model.copy_share(n)
+    return (
+        f"With {n} step{'s' * (n > 1)}, {how}: {before:,.0f} \u00b5s becomes {after:,.0f} \u00b5s, "
+        f"{times:.1f} times as fast. Copies are {share:.0%} of what is left. "
+        f"However many steps, the gain stays below {model.speed_up_limit:.1f}."
+    )
+
+
+def _still(data: dict, state: dict) -> Figure:
+    fig = figure(3.6)
+    ax, model = fig.subplots(), BreakEven(state["compute"], state["copy"], copies=1)
+    shown = [1 + i / 4 for i in range(4 * MOST_STEPS - 3)]
+    ax.plot(shown, [model.speed_up(n) for n in shown], color=COLOURS["copy"], lw=1.5)
+    ax.axhline(model.speed_up_limit, color=GREY, lw=0.8, ls="--")
+    ax.text(MOST_STEPS, model.speed_up_limit + 0.06, "limit 1 + c/k", ha="right", fontsize=WORDS, color=GREY)
+    points = {m["steps"]: m["gain"] for m in data["measured"]}
+    ax.plot(list(points), list(points.values()), "o", color=COLOURS["copy"], ms=6)
+    for n, times in points.items():  # below the point, and below the line
+        low = min(times, model.speed_up(n))
+        ax.annotate(f"{times:.1f}", (n, low), (0, -14), textcoords="offset points", ha="center", fontsize=WORDS)
+    for claim in data["claimed"]:
+        n, before, after = claim["steps"], claim["before"], claim["after"]
+        ax.plot(n, before / after, "D", color="white", markeredgecolor=INK, ms=7)
+        said = f"the note: {before:,.0f} \u2192 {after:.0f} \u00b5s"
+        ax.annotate(said, (n, before / after), (9, -3), textcoords="offset points", fontsize=WORDS)
+    labels(
+        ax,
+        sentence(data, state).partition(" However")[0],
+        "draft steps N; line: model, dots: measured",
+        "times as fast",
+    )
+    ax.set_xticks(list(points), points)
+    ax.set_ylim(0.5, 5.2)
+    return fig

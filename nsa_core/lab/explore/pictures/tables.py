@@ -1,0 +1,63 @@
+"""A table as readers want it: three digits, units in the header, the row that matters marked."""
+
+import html
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas
+
+from ...bench.report import text
+from .live import three
+
+
+class Table:
+    """Rows as an HTML table, and as text that says the same. `html`: without a style sheet, for any viewer."""
+
+    def __init__(
+        self, shown: Sequence[Mapping[str, str]], numeric: Collection[str], marked: Collection[int], caption: str
+    ):
+        self.shown, self.numeric, self.marked, self.caption = list(shown), set(numeric), set(marked), caption
+
+    @property
+    def html(self) -> str:
+        frame = pandas.DataFrame(self.shown)
+        right = [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"}]
+        style = frame.style.hide(axis="index").set_table_styles(right).format(html.escape)
+        style.set_uuid("nsa").set_properties(
+            subset=[c for c in frame if c in self.numeric], **{"text-align": "right"}
+        )
+        style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
+        return style.set_caption(self.caption).to_html() if self.caption else style.to_html()
+
+    def _repr_mimebundle_(self, **_kwargs):
+        lines = [
+            text([{" ": "*" if at in self.marked else ""} | row for at, row in enumerate(self.shown)]),
+            self.caption,
+        ]
+        return {"text/plain": "\n".join(filter(None, lines)).rstrip(), "text/html": self.html}
+
+
+def table(
+    rows: Sequence[Mapping[str, object]],
+    units: Mapping[str, str] | None = None,
+    marked: Collection[int] = (),
+    caption: str = "",
+) -> Table:
+    """Rows with the same columns. units: by column, put into its header; "%" also turns 0..1 into percent.
+
+    marked: indices of rows that matter.
+    """
+    units = units or {}
+    header = {name: f"{name}, {units[name]}" if name in units else name for name in rows[0]}
+    numeric = {header[name] for name, value in rows[0].items() if isinstance(value, int | float)}
+    shown = [{header[name]: _shown(value, units.get(name)) for name, value in row.items()} for row in rows]
+    return Table(shown, numeric, marked, caption)
+
+
+def _shown(value: object, unit: str | None) -> str:
+    if value is None:
+        return "\u2013"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{100 * value:.0f}" if unit == "%" else f"{value:,}" if isinstance(value, int) else three(value)
+    return str(value)
