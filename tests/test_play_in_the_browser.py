@@ -1,4 +1,4 @@
-"""Does a page without a kernel answer a reader as the kernel's session does: same frames, same controls, same refusals?"""
+"""Does a page without a kernel answer as the kernel's session does: same frames, same controls, same refusals?"""
 
 import json
 import random
@@ -20,7 +20,8 @@ import { readFileSync } from "node:fs";
 const plain = (key, value) => (ArrayBuffer.isView(value) ? [...value] : value);
 const { given, intents } = JSON.parse(readFileSync(0, "utf8"));
 const session = new Session(given);
-process.stdout.write(JSON.stringify([{ at: given.at, state: session.state() }, ...intents.map((intent) => session.ask(intent))], plain));
+const answers = [{ at: given.at, state: session.state() }, ...intents.map((intent) => session.ask(intent))];
+process.stdout.write(JSON.stringify(answers, plain));
 """
 EXACT = ("eager", "copy", "foreach", "shared")
 CHOICES = {

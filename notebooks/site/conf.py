@@ -8,6 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import pages  # noqa: E402
 
+from nsa_core.lab.explore import palette  # noqa: E402
+
 START = "00_start_here"
 
 project = "nsa_core"
@@ -65,8 +67,8 @@ def read(app, name, source):
         )
     elif name == "glossary":
         source[0] = pages.glossary(source[0])
-    elif name == "site/claims":
-        source[0] = source[0].replace("(claims)", pages.claims())
+    else:
+        source[0] = pages.PICTURE.sub(lambda found: pages.picture(found[1]), source[0])
 
 
 def finish(app, error):
@@ -79,3 +81,4 @@ def finish(app, error):
         for unread in (out / "_static").rglob("*.map"):
             unread.unlink()
         shutil.copytree(pages.FRONT, out / "_static/front", ignore=pages.NO_FRONT, dirs_exist_ok=True)
+        (out / "_static/front/palette.css").write_text(palette.css(), encoding="utf-8")

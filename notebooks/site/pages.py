@@ -3,17 +3,20 @@
 import json
 import re
 import shutil
+from html import escape
+from inspect import signature
 from pathlib import Path
 
 from nsa_core.lab.bench.evidence import committed
-from nsa_core.lab.decision import claims as tested
-from nsa_core.lab.explore import ledger, page
+from nsa_core.lab.explore import page, pictures
 
 FRONT = Path(page.__file__).parent / "front"
 NO_FRONT = shutil.ignore_patterns("*.py", "*.md", "__pycache__")
 TERM = re.compile(r"^\*\*(.+?)\.\*\*", re.MULTILINE)
+FILE = re.compile(r'"([\w/-]+)\.(?:md|ipynb)"')
+PICTURE = re.compile(r"^\(picture: (\w+)\)$", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")
-OTHERS = ("december-2025", "glossary", "site/claims", "re-measure", "site/api")
+OTHERS = ("site/moving", "december-2025", "glossary", "site/claims", "re-measure", "site/api")
 
 
 def slug(term: str) -> str:
@@ -70,18 +73,33 @@ def notebook(text: str, folder: Path, more: str = "") -> str:
     return json.dumps(book)
 
 
+def place(stored: dict) -> str:
+    """Where static/site.js draws a front end; stored: the metadata of a widget's output."""
+    text = json.dumps(page.page_model(stored[page.METADATA])).replace("<", "\\u003c")
+    text = FILE.sub(r'"\1.html"', text)
+    return f'<div class="nsa-front"><script type="application/json">{text}</script></div>'
+
+
 def mount(cell: dict) -> None:
-    """In front of every output that a front end can draw: a place for it. static/site.js then hides the still form."""
+    """In front of every output that a front end can draw: a place for it. site.js then hides the still form."""
     outputs = []
     for output in cell["outputs"]:
-        found = output.get("metadata", {}).get(page.METADATA)
-        if found:
-            text = json.dumps(page.page_model(found)).replace("<", "\\u003c")
-            html = f'<div class="nsa-front"><script type="application/json">{text}</script></div>'
-            outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/html": html}})
-            cell["metadata"]["tags"] += ["full-width"] if found["module"] != "quiz" else []
+        stored = output.get("metadata", {})
+        if page.METADATA in stored:
+            outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/html": place(stored)}})
+            cell["metadata"]["tags"] += ["full-width"] if stored[page.METADATA]["module"] != "quiz" else []
         outputs.append(output)
     cell["outputs"] = outputs
+
+
+def picture(name: str) -> str:
+    """A moving picture of the package on a page that is no notebook: its place, and its still form."""
+    make = getattr(pictures, name)
+    shown = make(committed()) if "evidence" in signature(make).parameters else make()
+    data, _ = shown.static()
+    png = f'<img alt="{escape(shown.words)}" src="data:image/png;base64,{data.get("image/png")}">'
+    still = data.get("text/html", png)
+    return f'<div class="full-width"><div class="output">{place(shown.on_a_page())}</div><div>{still}</div></div>'
 
 
 def folded(cell: dict) -> list[str]:
@@ -91,14 +109,6 @@ def folded(cell: dict) -> list[str]:
         return ["hide-cell"]
     prepares = source.startswith(("import ", "from ")) and not cell.get("outputs")
     return ["hide-input"] if prepares or cell["metadata"].get("jupyter", {}).get("source_hidden") else []
-
-
-def claims() -> str:
-    """Every claim of the note with its verdict, as HTML inside Markdown."""
-    evidence = committed()
-    findings = tested.ledger(evidence)
-    table = f'<div class="wide">{ledger.table(findings)}</div>'
-    return f"{len(findings)} claims: {ledger.counted(findings)}.\n\n{table}\n\n{evidence.conditions}"
 
 
 def docstring(_app, _what, _name, _object, _options, lines: list[str]) -> None:

@@ -1,6 +1,6 @@
 """What the front ends need where there is no kernel: a static page that was built from the stored notebooks.
 
-A widget's stored output keeps, in its metadata, what `front_metadata` gives: the front-end module and its model's values.
+A widget's stored output keeps in its metadata what `front_metadata` gives: a module of front/, its model's values.
 """
 
 import json
@@ -13,8 +13,8 @@ import torch
 from ...config import ForwardMode
 from ...strategies import REGISTRY, strategies
 from ..trace import PagePool
-from .session import MODES, SHOWN, TABLE_CHOICES, View, controls
 from .scene import runs
+from .session import MODES, SHOWN, TABLE_CHOICES, View, controls
 from .setup import Batch, Setup
 from .story import Roster
 from .traffic import Traffic
@@ -55,7 +55,9 @@ def explorer_model(stored: dict) -> dict:
         },
         "tables": TABLE_CHOICES,
         "strategies": {name: known[name] for name in SHOWN},
-        "pages": {} if "recorded" in stored else {str(size): _pages(replace(setup, page_size=size)) for size in sizes},
+        "pages": {}
+        if "recorded" in stored
+        else {str(size): _pages(replace(setup, page_size=size)) for size in sizes},
         "counts": _counts(setup.bs, setup.draft_tokens, setup.steps),
     }
 
@@ -104,9 +106,13 @@ def _counts(bs: int, draft_tokens: int, steps: int) -> dict[str, tuple[int, int]
         for mode, (_, change) in MODES.items():
             for tables, names in TABLE_CHOICES.items():
                 for size in (1, 2):
-                    setup = Setup(bs=bs, draft_tokens=draft_tokens, steps=steps, page_size=size, tables=names, **change)
+                    setup = Setup(
+                        bs=bs, draft_tokens=draft_tokens, steps=steps, page_size=size, tables=names, **change
+                    )
                     key = f"{strategy} {mode} {tables} {str(size == 1).lower()}"
-                    counts[key] = (1, 0) if REGISTRY[strategy].needs_triton else _counted(replace(setup, strategy=strategy))
+                    counts[key] = (
+                        (1, 0) if REGISTRY[strategy].needs_triton else _counted(replace(setup, strategy=strategy))
+                    )
     return counts
 
 

@@ -183,7 +183,7 @@ class Session:
 
 
 def controls(view: View, known: dict[str, StrategyInfo], recorded: bool) -> list[dict]:
-    """What a reader can move, and what stands there now. known: the strategies. recorded: whether a trace fixes the rest."""
+    """What a reader can move. known: the strategies. recorded: whether a trace fixes the mode and the pages."""
     setup, fixed = view.setup, RECORDED if recorded else None
     mode = next(k for k, (_, w) in MODES.items() if all(getattr(setup, n) == v for n, v in w.items()))
     shown = [(name, info) for name, info in known.items() if name in SHOWN]
