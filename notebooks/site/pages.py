@@ -15,6 +15,7 @@ NO_FRONT = shutil.ignore_patterns("*.py", "*.md", "__pycache__")
 TERM = re.compile(r"^\*\*(.+?)\.\*\*", re.MULTILINE)
 FILE = re.compile(r'"([\w/-]+)\.(?:md|ipynb)"')
 PICTURE = re.compile(r"^\(picture: (\w+)\)$", re.MULTILINE)
+BOLD = re.compile(r"(?<![\[*])\*\*([^*\n.]+)\*\*(?![\]*])")
 LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")
 OTHERS = ("site/moving", "december-2025", "glossary", "site/claims", "re-measure", "site/api")
 
@@ -40,14 +41,15 @@ def terms(folder: Path) -> dict[str, str]:
 
 
 def linked(text: str, known: dict[str, str]) -> str:
-    """A link to the glossary leads to the term it speaks of, if it is one."""
+    """Terms in bold, and links to the glossary with a term as their text, lead to that term."""
 
-    def to(link: re.Match) -> str:
-        name = link[1].strip("`*_ ").lower()
+    def to(found: re.Match) -> str:
+        name = found[1].strip("`*_ ").lower()
         anchor = known.get(name) or known.get(name.removesuffix("s"))
-        return f"[{link[1]}](#{anchor})" if anchor else link[0]
+        shown = found[1] if found.re is LINK else found[0]
+        return f"[{shown}](#{anchor})" if anchor else found[0]
 
-    return LINK.sub(to, text)
+    return LINK.sub(to, BOLD.sub(to, text))
 
 
 def toctree(folder: Path) -> str:
