@@ -45,8 +45,8 @@ SEEDS = 40
 @pytest.fixture(autouse=True, scope="module")
 def node():
     if NODE is None:
-        lacking = "node is not on the PATH, so the browser's rules are not compared"
-        pytest.fail(lacking) if os.environ.get("NSA_CORE_REQUIRE_NODE") else pytest.skip(lacking)
+        lacking = "node is not on the PATH, so the browser's rules are not compared: apt-get install nodejs"
+        pytest.fail(lacking) if os.environ.get("CI") == "true" else pytest.skip(lacking)
 
 
 def in_the_browser(cases):

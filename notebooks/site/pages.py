@@ -69,10 +69,20 @@ def notebook(text: str, folder: Path, more: str = "") -> str:
             cell["source"] = linked("".join(cell["source"]), known)
         cell["metadata"].setdefault("tags", []).extend(folded(cell))
         if "outputs" in cell:
+            describe(cell)
             mount(cell)
     if more:
         book["cells"].append({"id": "contents", "cell_type": "markdown", "metadata": {}, "source": more})
     return json.dumps(book)
+
+
+def describe(cell: dict) -> None:
+    """What a picture says, as its alternative text: the words that are stored beside it."""
+    words = [
+        output["data"].get("text/plain", "") for output in cell["outputs"] if "image/png" in output.get("data", {})
+    ]
+    if words:
+        cell["metadata"]["mystnb"] = {"image": {"alt": " ".join("".join(words[0]).split())[:500]}}
 
 
 def place(stored: dict) -> str:
