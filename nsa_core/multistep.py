@@ -113,24 +113,29 @@ class MultiStepBackend:
         self._current = self._strategies[key]
         return self.sets(*key)
 
-    def adopt(self, bs: int, mode: ForwardMode, metadata: Sequence[object]) -> list[NSAMetadata]:
+    def adopt(
+        self, bs: int, mode: ForwardMode, metadata: Sequence[object], inputs: ReplayBatch | None = None
+    ) -> list[NSAMetadata]:
         """Refresh an engine's own buffers, one object per step, instead of allocated ones.
 
         metadata: objects with the fields of `NSAMetadata` as attributes (`nsa_*` or `dsa_*`), see `adopt_metadata`.
+        inputs: the engine's static input tensors, as in `capture`.
         Writes once, now: the leading zeros and the sparse FlashMLA schedule; "graph" also refreshes once, for a
         padded batch. Query-side constants stay the engine's.
         """
-        return self._in_turn(self._adopt, _key(bs, mode), metadata)
+        return self._in_turn(self._adopt, _key(bs, mode), metadata, inputs)
 
-    def _adopt(self, key: _Key, metadata: Sequence[object]) -> list[NSAMetadata]:
+    def _adopt(self, key: _Key, metadata: Sequence[object], inputs: ReplayBatch | None) -> list[NSAMetadata]:
         if key in self._strategies:
             raise ValueError(f"bs {key[0]} in {key[1].name} is captured already; captured addresses cannot change")
         if not isinstance(metadata, Sequence):
             raise TypeError(f"metadata must be a list of {self.num_steps} objects, one per step, got {metadata!r}")
         if len(metadata) != self.num_steps:
             raise ValueError(f"metadata has {len(metadata)} objects for {self.num_steps} steps; give one per step")
+        if inputs is not None:
+            self._check_recordable(*key, inputs)
         sets = [adopt_metadata(self.config, self.req_to_token, *key, source) for source in metadata]
-        self._attach(key, sets, None)
+        self._attach(key, sets, inputs)
         self._current = self._strategies[key]
         return self.sets(*key)
 

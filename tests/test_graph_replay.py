@@ -174,6 +174,26 @@ def test_inputs_without_accept_lengths_record_fixed_width_in_one_graph_launch(st
 
 
 @pytest.mark.cuda
+def test_adopted_buffers_are_refreshed_from_the_engines_own_inputs():
+    owner, inputs = backend_for("copy"), batch_of([5, 9, 1], 3, fixed_width=True)
+    backend = backend_for("graph")
+    backend.adopt(3, EXTEND, owner.capture(3, EXTEND), inputs=inputs)
+    inputs.seq_lens.copy_(torch.tensor([200, 2, 0]))
+    assert backend.replay(inputs, EXTEND).paths == {"graph": 1}
+    assert_live(backend, inputs, EXTEND)
+
+
+def test_a_strategy_that_records_no_inputs_adopts_none():
+    backend, poison = backend_for("copy"), -7
+    sets = backend_for("copy").capture(3, DECODE)
+    for captured in sets:
+        captured.cu_seqlens_k.fill_(poison)
+    with pytest.raises(ValueError, match="inputs were given, but strategy 'copy' records none"):
+        backend.adopt(3, DECODE, sets, inputs=batch_of([5, 9, 1], 3))
+    assert all(bool((captured.cu_seqlens_k == poison).all()) for captured in sets), "written before it was refused"
+
+
+@pytest.mark.cuda
 def test_accept_lengths_are_refused_by_name_where_fixed_width_was_recorded():
     backend, inputs = backend_for(), batch_of([5, 9, 1], 3, fixed_width=True)
     backend.capture(3, EXTEND, inputs=inputs)

@@ -1,7 +1,5 @@
 """Does `bench --release` time a release and strategies on its buffers in turns, and record what it was?"""
 
-import json
-
 import pytest
 from release_runs import command, require
 from test_releases_audit import ON_GPU, expected
@@ -54,7 +52,7 @@ def test_flags_are_passed_on_and_recorded(tmp_path):
         *SHORT, "--release", WITH_FINDING, "--flag", flag, "--anyway", "--record", str(tmp_path / "r.jsonl")
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    first = json.loads((tmp_path / "r.jsonl").read_text().splitlines()[0])
+    first = read(tmp_path / "r.jsonl")[0]
     assert (first["flags"], first["wrong"]) == (flag, [])
 
 

@@ -302,6 +302,7 @@ def _refresh_in_graph(case: BenchCase, inputs: CaseInputs, gate: Gate, label: Ro
     with torch.cuda.graph(graph):
         backend.refresh(inputs.batch, case.mode)
         own.add_(1)
+    graph.writes = own  # of itself it keeps an address only, and would add 1 to whatever is allocated there next
     return _checked(backend, gate, label, graph.replay)
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from nsa_core import MultiStepBackend, NSAConfig, ReplayBatch
+from nsa_core import MultiStepBackend, NSAConfig
 from nsa_core.audit.captured_set import sms_of_schedule
 from nsa_core.config import TABLES
 from nsa_core.strategies import REGISTRY
@@ -161,21 +161,11 @@ def _released(engine: Engine, sets: Sequence[object], gate: Gate, label: Row) ->
 
 
 def _adopted(case: BenchCase, inputs: CaseInputs, sets: Sequence[object], gate: Gate, label: Row) -> Candidate:
-    """A strategy's replay on the release's own sets, of a batch in the tensors it recorded where it records some."""
+    """A strategy's replay on the release's own sets, of a batch in the tensors it records where it records some."""
     backend = MultiStepBackend(case.config, inputs.req_to_token, case.steps, strategy=label["name"])
-    backend.adopt(case.bs, case.mode, sets)
     batch, strategy = inputs.batch, REGISTRY[label["name"]]
     if strategy.capture_safe:  # reads nothing on the host: mirrors would only be checked
         batch = replace(batch, seq_lens_cpu=None, accept_length_cpu=None)
-    if strategy.records_inputs:
-        batch = _filled(backend.inputs(case.bs, case.mode), batch)
+    backend.adopt(case.bs, case.mode, sets, inputs=batch if strategy.records_inputs else None)
     call = partial(backend.replay, batch, case.mode)
     return Candidate(label["name"], call, lambda: gate.replayed(backend, call, label["contract"]))
-
-
-def _filled(recorded: ReplayBatch, batch: ReplayBatch) -> ReplayBatch:
-    recorded.seq_lens.copy_(batch.seq_lens)
-    recorded.req_pool_indices.copy_(batch.req_pool_indices)
-    if batch.accept_length is not None:
-        recorded.accept_length.copy_(batch.accept_length)
-    return recorded
