@@ -58,6 +58,7 @@ notebooks: $(STAMP)
 
 site: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -E -d build/site-cache -c notebooks/site notebooks build/site
+	@echo 'build/site/index.html is the first page'
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info

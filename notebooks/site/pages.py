@@ -17,7 +17,9 @@ FILE = re.compile(r'"([\w/-]+)\.(?:md|ipynb)"')
 PICTURE = re.compile(r"^\(picture: (\w+)\)$", re.MULTILINE)
 BOLD = re.compile(r"(?<![\[*])\*\*([^*\n.]+)\*\*(?![\]*])")
 LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")
-OTHERS = ("site/moving", "december-2025", "glossary", "site/claims", "re-measure", "site/api")
+STORED = (
+    "*A notebook, as it was stored. Tables, questions and pictures with controls move here; code runs in JupyterLab.*"
+)
 
 
 def slug(term: str) -> str:
@@ -56,8 +58,9 @@ def toctree(folder: Path) -> str:
     """The pages, in order: whatever notebooks there are, then the others."""
     start, *books = (path.stem for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")))
     lines = [f"{stem.replace('_', ' ')} <{'self' if stem == start else stem}>" for stem in (start, *books)]
+    others = ("site/moving", *sorted(path.stem for path in folder.glob("*.md")), "site/claims", "site/api")
     options = ":hidden:\n:caption: "
-    blocks = ((f"{options}Notebooks", lines), (f"{options}Beside them", OTHERS))
+    blocks = ((f"{options}Notebooks", lines), (f"{options}Beside them", others))
     return "\n\n".join("\n".join(["```{toctree}", head, "", *body, "```"]) for head, body in blocks)
 
 
@@ -71,6 +74,8 @@ def notebook(text: str, folder: Path, more: str = "") -> str:
         if "outputs" in cell:
             describe(cell)
             mount(cell)
+    title, _, rest = book["cells"][0]["source"].partition("\n")
+    book["cells"][0]["source"] = f"{title}\n\n{STORED}\n{rest}"
     if more:
         book["cells"].append({"id": "contents", "cell_type": "markdown", "metadata": {}, "source": more})
     return json.dumps(book)
