@@ -25,8 +25,6 @@ nb_execution_mode = "off"
 nb_number_source_lines = False
 nb_merge_streams = True
 nb_render_markdown_format = "myst"  # so that links in outputs lead to pages
-nb_code_prompt_show = "Show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 

@@ -70,7 +70,8 @@ def notebook(text: str, folder: Path, more: str = "") -> str:
     for cell in book["cells"]:
         if cell["cell_type"] == "markdown":
             cell["source"] = linked("".join(cell["source"]), known)
-        cell["metadata"].setdefault("tags", []).extend(folded(cell))
+        cell["metadata"].setdefault("tags", [])
+        fold(cell)
         if "outputs" in cell:
             describe(cell)
             mount(cell)
@@ -87,7 +88,8 @@ def describe(cell: dict) -> None:
         output["data"].get("text/plain", "") for output in cell["outputs"] if "image/png" in output.get("data", {})
     ]
     if words:
-        cell["metadata"]["mystnb"] = {"image": {"alt": " ".join("".join(words[0]).split())[:500]}}
+        alt = " ".join("".join(words[0]).split())[:500]
+        cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
 
 
 def place(stored: dict) -> str:
@@ -119,13 +121,19 @@ def picture(name: str) -> str:
     return f'<div class="full-width"><div class="output">{place(shown.on_a_page())}</div><div>{still}</div></div>'
 
 
-def folded(cell: dict) -> list[str]:
-    """Tags that fold away what a reader of a page does not need at once: the machine, the imports, hidden sources."""
+def fold(cell: dict) -> None:
+    """Fold away what a reader of a page does not need at once: the machine, the imports, hidden sources."""
     source = "".join(cell["source"])
     if "machine()" in source:
-        return ["hide-cell"]
-    prepares = source.startswith(("import ", "from ")) and not cell.get("outputs")
-    return ["hide-input"] if prepares or cell["metadata"].get("jupyter", {}).get("source_hidden") else []
+        tag, prompt = "hide-cell", "Where this was run"
+    elif source.startswith(("import ", "from ")) and not cell.get("outputs"):
+        tag, prompt = "hide-input", "What is imported"
+    elif cell["metadata"].get("jupyter", {}).get("source_hidden"):
+        tag, prompt = "hide-input", "The code"
+    else:
+        return
+    cell["metadata"]["tags"].append(tag)
+    cell["metadata"].setdefault("mystnb", {}).update(code_prompt_show=prompt, code_prompt_hide=prompt)
 
 
 def docstring(_app, _what, _name, _object, _options, lines: list[str]) -> None:
