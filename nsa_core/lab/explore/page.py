@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
+from itertools import product
 
 import torch
 
@@ -45,8 +46,7 @@ def explorer_values(setup: Setup, rosters: Sequence[Roster], recorded: Sequence[
 def explorer_model(stored: dict) -> dict:
     """What front/play.js takes, from what an explorer's output stores."""
     setup = setup_of(stored["setup"])
-    sizes = [1, 2, 4, 8, setup.page_size]
-    known = {name: {"contract": cls.contract, "sets": _sets(name, setup.steps)} for name, cls in REGISTRY.items()}
+    sizes = [] if "recorded" in stored else [1, 2, 4, 8, setup.page_size]
     return stored | {
         "controls": _controls(setup, "recorded" in stored),
         "modes": {
@@ -54,10 +54,10 @@ def explorer_model(stored: dict) -> dict:
             for name, (_, change) in MODES.items()
         },
         "tables": TABLE_CHOICES,
-        "strategies": {name: known[name] for name in SHOWN},
-        "pages": {}
-        if "recorded" in stored
-        else {str(size): _pages(replace(setup, page_size=size)) for size in sizes},
+        "strategies": {
+            name: {"contract": REGISTRY[name].contract, "sets": _sets(name, setup.steps)} for name in SHOWN
+        },
+        "pages": {str(size): _pages(replace(setup, page_size=size)) for size in sizes},
         "counts": _counts(setup.bs, setup.draft_tokens, setup.steps),
     }
 
@@ -95,24 +95,17 @@ def _pages(setup: Setup) -> list[int]:
     """Free pages before the first request, the last is handed out first."""
     pool = PagePool(setup.bs + 1, setup.width, setup.page_size, None, "cpu")
     pool.reset(seed=1)
-    return pool._free.tolist()
+    return pool.free()
 
 
 @lru_cache
 def _counts(bs: int, draft_tokens: int, steps: int) -> dict[str, tuple[int, int]]:
     """Launches and copies of one replay, by strategy, mode, tables and whether pages have one token."""
-    counts = {}
-    for strategy in SHOWN:
-        for mode, (_, change) in MODES.items():
-            for tables, names in TABLE_CHOICES.items():
-                for size in (1, 2):
-                    setup = Setup(
-                        bs=bs, draft_tokens=draft_tokens, steps=steps, page_size=size, tables=names, **change
-                    )
-                    key = f"{strategy} {mode} {tables} {str(size == 1).lower()}"
-                    counts[key] = (
-                        (1, 0) if REGISTRY[strategy].needs_triton else _counted(replace(setup, strategy=strategy))
-                    )
+    sizes, counts = {"bs": bs, "draft_tokens": draft_tokens, "steps": steps}, {}
+    for strategy, mode, tables, page_size in product(SHOWN, MODES, TABLE_CHOICES, (1, 2)):
+        own = {"tables": TABLE_CHOICES[tables], "page_size": page_size, "strategy": strategy} | MODES[mode][1]
+        known = (1, 0) if REGISTRY[strategy].needs_triton else _counted(Setup(**sizes, **own))
+        counts[f"{strategy} {mode} {tables} {str(page_size == 1).lower()}"] = known
     return counts
 
 
