@@ -29,6 +29,8 @@ STORED = [
         "two **draft steps**": "two [**draft steps**](#term-draft)",
         "[KV slots](glossary.md)": "[KV slots](#term-kv-slot)",
         "the [glossary](glossary.md)": "the [glossary](glossary.md)",
+        "[below](#What-does-a-call-cost?)": "[below](#what-does-a-call-cost)",
+        "[there](06_why_reverted.ipynb#Decision)": "[there](06_why_reverted.ipynb#decision)",
         "**Something else.** Text": "**Something else.** Text",
     }.items(),
 )

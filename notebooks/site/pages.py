@@ -17,6 +17,7 @@ FILE = re.compile(r'"([\w/-]+)\.(?:md|ipynb)"')
 PICTURE = re.compile(r"^\(picture: (\w+)\)$", re.MULTILINE)
 BOLD = re.compile(r"(?<![\[*])\*\*([^*\n.]+)\*\*(?![\]*])")
 LINK = re.compile(r"\[([^\]]+)\]\(glossary\.md\)")
+HEADING = re.compile(r"(\]\([\w-]*(?:\.ipynb|\.md)?)#([^)\s]+)\)")
 STORED = (
     "*A notebook, as it was stored. Tables, questions and pictures with controls move here; code runs in JupyterLab.*"
 )
@@ -51,7 +52,12 @@ def linked(text: str, known: dict[str, str]) -> str:
         shown = found[1] if found.re is LINK else found[0]
         return f"[{shown}](#{anchor})" if anchor else found[0]
 
-    return LINK.sub(to, BOLD.sub(to, text))
+    return LINK.sub(to, BOLD.sub(to, HEADING.sub(_heading, text)))
+
+
+def _heading(link: re.Match) -> str:
+    """JupyterLab's address of a heading keeps capitals and signs, a page's does not."""
+    return f"{link[1]}#{re.sub(r'[^a-z0-9_-]', '', link[2].lower())})"
 
 
 def toctree(folder: Path) -> str:
