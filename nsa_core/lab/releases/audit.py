@@ -88,7 +88,7 @@ def about(release: Release, device: torch.device, flags: Iterable[str] | None) -
     lines = [
         f"{release.name}: {release.design}",
         f"{release.wheel}, sha256 {release.sha256}, licence {LICENCE}",
-        f"torch {torch.__version__}, {device.type}, {' '.join(flags or ['flags as shipped'])}; left out: {LEFT_OUT}",
+        f"torch {torch.__version__}, {_device_name(device)}, {' '.join(flags or ['flags as shipped'])}; left out: {LEFT_OUT}",
     ]
     if device.type == "cuda":
         return lines
@@ -100,6 +100,10 @@ def about(release: Release, device: torch.device, flags: Iterable[str] | None) -
     )
     kernels = "; what imports a CUDA kernel raises ImportError" if release.kernel else ""
     return [*lines, f"no GPU: {schedule}{kernels}"]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def audit_of(engine: Engine, mode: ForwardMode) -> AuditReport:
