@@ -41,7 +41,7 @@ export default {
 };
 
 function draw(svg, data, state, width, note) {
-  const high = 66, bottom = high * data.designs.length, left = 92, x = logarithmic(6, 4000, left, width - 30), drawn = [];
+  const narrow = width < 520, high = narrow ? 82 : 66, bottom = high * data.designs.length, left = 92, x = logarithmic(6, 4000, left, width - 30), drawn = [];
   for (const tick of [10, 100, 1000]) {
     drawn.push(s("line", { x1: x(tick), x2: x(tick), y1: 0, y2: bottom, class: "axis" }),
       s("text", { x: x(tick), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, tick.toLocaleString("en-US")));
@@ -52,7 +52,7 @@ function draw(svg, data, state, width, note) {
     drawn.push(
       s("line", { x1: x(found.ours), x2: x(found.theirs), y1: y, y2: y, style: "stroke: var(--nsa-muted)", "stroke-width": 1 }),
       s("text", { x: 0, y: y + 1, class: "strong" }, version), s("text", { x: 0, y: y + 17, class: "small muted" }, when),
-      s("text", { x: left + 4, y: y + 26, class: "small muted halo" }, design),
+      (narrow ? design.split(", ") : [design]).map((line, row) => s("text", { x: left + 4, y: y + 26 + 15 * row, class: "small muted halo" }, line)),
       s("text", { x: x(found.theirs), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.theirs)),
       s("text", { x: x(found.ours), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.ours)),
       dot(found.theirs, "copy", `sglang ${version}: ${us(found.theirs)}, quartiles ${three(found.low)} to ${us(found.high)}; ${found.operations} operations on the GPU`),
