@@ -2,6 +2,7 @@
 
 import functools
 import json
+from datetime import date
 
 from ..bench.evidence import CHECKOUT_RESULTS, STEPS_CASES, Evidence, committed
 from ..bench.recording import read
@@ -14,6 +15,17 @@ from .trace_batches import full_size
 def evidence() -> Evidence:
     """The runs that the notebooks quote."""
     return committed()
+
+
+def gpu() -> str:
+    """The machine of those runs."""
+    return evidence().machine
+
+
+def day() -> str:
+    """The day of the newest of those runs, `3 May 2026`."""
+    newest = date.fromisoformat(max(row["date"] for row in evidence().rows)[:10])
+    return f"{newest.day} {newest:%B %Y}"
 
 
 def us(steps: int, strategy: str) -> float:
@@ -29,6 +41,12 @@ def times(steps: int, slow: str, fast: str) -> float:
 def share(steps: int) -> float:
     """The part of a replay by copies that is spent copying; 0..1."""
     return evidence().copy_share(STEPS_CASES[steps]).median
+
+
+def busy(steps: int, strategy: str) -> float:
+    """The part of one replay's time on the host in which the GPU works; 0..1."""
+    row = evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
+    return row["device_us"] / row["host_us"]
 
 
 @functools.cache
@@ -73,6 +91,9 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
 
 
 FACTS = {
+    "gpu": gpu,
+    "day": day,
+    "busy": busy,
     "exposed": exposed,
     "decode_step": decode_step,
     "delta": delta,
