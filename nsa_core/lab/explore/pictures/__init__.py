@@ -1,7 +1,7 @@
 """Pictures that move in JupyterLab and stand still everywhere else; one call each (extra `notebooks`)."""
 
 from .cheapest_way import strategy_map
-from .claims_table import ledger
+from .claims_table import compared, ledger
 from .decoding_round import loop
 from .gain_over_steps import gain
 from .replay_timeline import timeline
@@ -9,4 +9,4 @@ from .since_december import history
 from .tables import table
 from .when_copies_pay import calculator
 
-__all__ = ["calculator", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]
+__all__ = ["calculator", "compared", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]

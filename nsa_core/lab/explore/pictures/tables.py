@@ -1,5 +1,6 @@
 """A table as readers want it: three digits, units in the header, the row that matters marked."""
 
+import hashlib
 import html
 from collections.abc import Collection, Mapping, Sequence
 
@@ -22,7 +23,9 @@ class Table:
         frame = pandas.DataFrame(self.shown)
         right = [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"}]
         style = frame.style.hide(axis="index").set_table_styles(right).format(html.escape)
-        style.set_uuid("nsa").set_properties(
+        # Every rule names its table; one that never changes would style the other tables of a page, too.
+        name = hashlib.sha1(repr((self.shown, sorted(self.marked))).encode()).hexdigest()[:8]
+        style.set_uuid(name).set_properties(
             subset=[c for c in frame if c in self.numeric], **{"text-align": "right"}
         )
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
