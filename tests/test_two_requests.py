@@ -29,8 +29,8 @@ def test_each_array_says_what_the_rules_say(steps):
         "cache_seqlens_int32": ("6", "3"),
         "nsa_cache_seqlens_int32": ("5", "3"),
         "cu_seqlens_k": ("0 to 6", "6 to 9"),
-        "page_table_1": ("100 101 102 103 104 105", "200 201 202 | 203 204 205"),
-        "real_page_table": ("25 26", "50 | 51"),
+        "page_table_1": ("100 101 102 103 104 105", "200 201 202 │ 203 204 205"),
+        "real_page_table": ("25 26", "50 │ 51"),
     }
 
 

@@ -8,8 +8,8 @@ from ... import NSAConfig, NSAMetadata
 
 TELLS = {
     "cache_seqlens_int32": "how many tokens it has",
-    "nsa_cache_seqlens_int32": "how many of them attention looks at: no more than k",
-    "cu_seqlens_k": "where it begins and ends if all are counted in one line",
+    "nsa_cache_seqlens_int32": "how many of them it may look at: at most k",
+    "cu_seqlens_k": "where it begins and ends in the batch",
     "page_table_1": "the slots of its tokens",
     "real_page_table": "the same, by page",
 }
@@ -35,7 +35,7 @@ def _of_row(captured: NSAMetadata, config: NSAConfig, array: str, row: int) -> s
         return f"{values[row]}"
     page = config.page_size if array == "real_page_table" else 1
     live, written = (-(-int(tokens) // page) for tokens in (lengths[row], lengths.max()))
-    bar = ["|"] if live < written else []
+    bar = ["\u2502"] if live < written else []
     return _in_one_line([*values[row, :live].tolist(), *bar, *values[row, live:written].tolist()])
 
 

@@ -21,8 +21,11 @@ class Table:
     @property
     def html(self) -> str:
         frame = pandas.DataFrame(self.shown)
-        right = [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"}]
-        style = frame.style.hide(axis="index").set_table_styles(right).format(html.escape)
+        left = [
+            {"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"},
+            {"selector": "caption", "props": "padding: 4px 12px; text-align: left"},
+        ]
+        style = frame.style.hide(axis="index").set_table_styles(left).format(html.escape)
         # Every rule names its table; one that never changes would style the other tables of a page, too.
         name = hashlib.sha1(repr((self.shown, sorted(self.marked))).encode()).hexdigest()[:8]
         style.set_uuid(name).set_properties(
