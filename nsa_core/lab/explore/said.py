@@ -24,8 +24,12 @@ def gpu() -> str:
 
 def day() -> str:
     """The day of the newest of those runs, `3 May 2026`."""
-    newest = date.fromisoformat(max(row["date"] for row in evidence().rows)[:10])
-    return f"{newest.day} {newest:%B %Y}"
+    return _day(max(row["date"] for row in evidence().rows))
+
+
+def _day(moment: str) -> str:
+    of = date.fromisoformat(moment[:10])
+    return f"{of.day} {of:%B %Y}"
 
 
 def us(steps: int, strategy: str) -> float:
@@ -43,8 +47,13 @@ def share(steps: int) -> float:
     return evidence().copy_share(STEPS_CASES[steps]).median
 
 
+def host(steps: int, strategy: str) -> float:
+    """Time of the CPU for one replay timed alone, until the call returns; microseconds."""
+    return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")["host_us"]
+
+
 def busy(steps: int, strategy: str) -> float:
-    """The part of one replay's time on the host in which the GPU works; 0..1."""
+    """The part of that time in which the GPU works; 0..1."""
     row = evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
     return row["device_us"] / row["host_us"]
 
@@ -90,9 +99,28 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
     return times[way] - times["nothing"]
 
 
+@functools.cache
+def _calls() -> dict:
+    return json.loads((CHECKOUT_RESULTS / "replay-path.json").read_text(encoding="utf-8"))["replay_path"]
+
+
+def call(strategy: str, way: str) -> float:
+    """One replay in decode by what is known of its tensors ("bind", "new", "fresh", ..); microseconds."""
+    asked = {"mode": "decode", "strategy": strategy, "call": way}
+    return next(row["after_us"] for row in _calls()["rows"] if asked.items() <= row.items())
+
+
+def calls_on() -> str:
+    """GPU and day of those calls."""
+    return f"{_calls()['gpu']}, {_day(_calls()['date'])}"
+
+
 FACTS = {
+    "call": call,
+    "calls_on": calls_on,
     "gpu": gpu,
     "day": day,
+    "host": host,
     "busy": busy,
     "exposed": exposed,
     "decode_step": decode_step,
