@@ -208,6 +208,7 @@ function header(b, look, write) {
 
 function rowLabels(pen, b, layout, look, write) {
   const { scene } = b, right = b.x - 10, count = new Map(), second = b.which > 0, narrow = layout.label < 150;
+  const length = 45 + 7 * String(Math.max(0, ...scene.rows.map((row) => row[1]))).length; // pixels of the longest "length 12"
   for (const [person] of scene.rows) count.set(person, (count.get(person) || 0) + 1);
   for (let r = 0, nth = 0; r < b.rows; r++) {
     const row = scene.rows[r], y = b.ys[r] + b.ch / 2;
@@ -220,12 +221,12 @@ function rowLabels(pen, b, layout, look, write) {
     }
     const person = row?.[0];
     const several = count.get(person) > 1 && !narrow;
-    if (person && nth === 1) badge(pen, look, write, scene, person, second ? b.x - 10 : right - (narrow ? 22 : several ? 124 : 58), y);
+    if (person && nth === 1) badge(pen, look, write, scene, person, second ? b.x - 10 : right - (narrow ? 22 : several ? length + 66 : length), y);
     if (second) continue;
     if (!row) write("not in use", right, y, look.muted, `11px ${FONT}`, "right");
     else write(narrow ? row[1] : `length ${row[1]}`, right, y, person ? look.ink : look.muted, `11px ${FONT}`, "right");
-    if (row && !person) write("padding", right - 58, y, look.muted, `11px ${FONT}`, "right");
-    if (person && several) write(`row ${nth} of ${count.get(person)}`, right - 116, y, look.muted);
+    if (row && !person) write("padding", right - length, y, look.muted, `11px ${FONT}`, "right");
+    if (person && several) write(`row ${nth} of ${count.get(person)}`, right - length - 58, y, look.muted);
   }
 }
 

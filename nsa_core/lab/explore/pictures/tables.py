@@ -28,9 +28,7 @@ class Table:
         style = frame.style.hide(axis="index").set_table_styles(left).format(html.escape)
         # Every rule names its table; one that never changes would style the other tables of a page, too.
         name = hashlib.sha1(repr((self.shown, sorted(self.marked))).encode()).hexdigest()[:8]
-        style.set_uuid(name).set_properties(
-            subset=[c for c in frame if c in self.numeric], **{"text-align": "right"}
-        )
+        style.set_uuid(name).set_properties(subset=[c for c in frame if c in self.numeric], **{"text-align": "right"})
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
         return style.set_caption(self.caption).to_html() if self.caption else style.to_html()
 
