@@ -1,4 +1,4 @@
-"""Bring the README up to date with the committed recordings, its picture and its numbers: `python notebooks/figures.py`.
+"""Bring the README's picture and numbers up to date with the recordings: `python notebooks/figures.py`.
 
 The picture carries its words and the conditions of the runs as its description, so that a test can tell a stale one.
 """

@@ -7,7 +7,6 @@ comments, each before what it renders to.
 """
 
 import re
-
 from collections.abc import Mapping
 from string import Formatter
 

@@ -1,4 +1,4 @@
-"""A first look at a captured set: what each array says of a request, and whose slots a row holds. Rows for a table."""
+"""A first look at a captured set, as rows of a table: what each array says of a request, whose slots a row holds."""
 
 from collections.abc import Mapping
 
@@ -42,7 +42,7 @@ def _of_row(captured: NSAMetadata, config: NSAConfig, array: str, row: int) -> s
 def reads(
     captured: NSAMetadata, req_to_token: torch.Tensor, pool_rows: Mapping[str, int]
 ) -> list[dict[str, int | str]]:
-    """What a kernel reads from `page_table_1`, and whose it is. pool_rows: the batch in its order, {"B": 2, "A": 1}."""
+    """What a kernel reads from `page_table_1`, and whose it is. pool_rows: the batch in order, {"B": 2, "A": 1}."""
     rows = []
     for row, (name, pool_row) in enumerate(pool_rows.items()):
         tokens = int(captured.cache_seqlens_int32[row])

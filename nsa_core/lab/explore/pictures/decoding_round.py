@@ -55,8 +55,8 @@ DATA = {
     ],
     "boxes": BOXES,
     "source": "An example with 3 guesses a round. The refresh is what this project is about.",
-    "bars": "The filled boxes are the refreshes. Their bars are rows of the page tables of two requests; each bar is as "
-    "long as its row.",
+    "bars": "The filled boxes are the refreshes. Their bars are rows of the page tables of two requests; each bar is "
+    "as long as its row.",
 }
 
 
