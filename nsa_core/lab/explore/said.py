@@ -6,6 +6,7 @@ from datetime import date
 
 from ..bench.evidence import CHECKOUT_RESULTS, STEPS_CASES, Evidence, committed
 from ..bench.recording import read
+from ..releases import recorded
 from .observe import CellState, Observation
 from .setup import Setup
 from .trace_batches import full_size
@@ -115,6 +116,21 @@ def calls_on() -> str:
     return f"{_calls()['gpu']}, {_day(_calls()['date'])}"
 
 
+def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
+    """Loop time of a release's own refresh, or of a strategy on the release's buffers; microseconds."""
+    return recorded.timed(version, steps, strategy, gpu)["loop_us"]
+
+
+def released_operations(version: str, steps: int, gpu: str = "h200") -> float:
+    """Operations on the GPU in a release's own refresh."""
+    return recorded.timed(version, steps, None, gpu)["device_ops"]
+
+
+def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
+    """Of DeepGEMM's kernel on a stale schedule: fresh_us, stale_us, times, busiest_fresh or busiest_stale."""
+    return recorded.stale(requests, tokens, gpu)[column]
+
+
 FACTS = {
     "call": call,
     "calls_on": calls_on,
@@ -122,6 +138,9 @@ FACTS = {
     "day": day,
     "host": host,
     "busy": busy,
+    "released": released,
+    "released_operations": released_operations,
+    "stale": stale,
     "exposed": exposed,
     "decode_step": decode_step,
     "delta": delta,

@@ -21,16 +21,19 @@ class Table:
     @property
     def html(self) -> str:
         frame = pandas.DataFrame(self.shown)
-        left = [
-            {"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"},
-            {"selector": "caption", "props": "padding: 4px 12px; text-align: left"},
-        ]
-        style = frame.style.hide(axis="index").set_table_styles(left).format(html.escape)
-        # Every rule names its table; one that never changes would style the other tables of a page, too.
-        name = hashlib.sha1(repr((self.shown, sorted(self.marked))).encode()).hexdigest()[:8]
-        style.set_uuid(name).set_properties(subset=[c for c in frame if c in self.numeric], **{"text-align": "right"})
+        right = [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"}]
+        style = frame.style.hide(axis="index").set_table_styles(right).format(html.escape)
+        style.set_uuid(self._id).set_properties(
+            subset=[c for c in frame if c in self.numeric], **{"text-align": "right"}
+        )
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
         return style.set_caption(self.caption).to_html() if self.caption else style.to_html()
+
+    @property
+    def _id(self) -> str:
+        """The same in every run, and another for another table: the styles of one page share a name space."""
+        said = repr((self.shown, sorted(self.marked), self.caption))
+        return "nsa" + hashlib.sha256(said.encode()).hexdigest()[:8]
 
     def _repr_mimebundle_(self, **_kwargs):
         lines = [
