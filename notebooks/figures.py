@@ -1,8 +1,9 @@
-"""Draw the README's two pictures from the committed set of recordings: `python notebooks/figures.py`.
+"""Bring the README's picture and numbers up to date with the recordings: `python notebooks/figures.py`.
 
-Each carries its words and the conditions of the runs as its description, so that a test can tell a stale one.
+The picture carries its words and the conditions of the runs as its description, so that a test can tell a stale one.
 """
 
+import base64
 import io
 from pathlib import Path
 
@@ -10,32 +11,30 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from nsa_core.lab.bench.evidence import committed
-from nsa_core.lab.decision import claims
-from nsa_core.lab.explore.chart import Chart
-from nsa_core.lab.explore.figures_past import strategies_chart
-from nsa_core.lab.explore.ledger import overview
+from nsa_core.lab.explore import prose
+from nsa_core.lab.explore.pictures import timeline
 
-RESULTS = Path(__file__).resolve().parent / "results"
-
-
-def pictures() -> dict[str, Chart]:
-    """What each strategy costs above the floors, and what became of the note's claims."""
-    runs = committed()
-    return {"loop_time.png": strategies_chart(runs), "claims.png": overview(claims.ledger(runs), runs.conditions)}
+HERE = Path(__file__).resolve().parent
+README, PICTURE = HERE.parent / "README.md", HERE / "results" / "one_refresh.png"
 
 
-def described(chart: Chart) -> bytes:
-    """The chart's picture with its words inside."""
-    words, buffer = PngInfo(), io.BytesIO()
-    words.add_text("Description", "\n".join(chart.lines))
-    Image.open(io.BytesIO(chart.png)).save(buffer, format="png", optimize=True, pnginfo=words)
-    return buffer.getvalue()
+def drawn() -> tuple[str, bytes]:
+    """What CPU and GPU do during one refresh, by four ways: words, and the picture with the words inside."""
+    moving = timeline(committed())
+    moving.hint = "It moves in the notebooks: make lab."
+    data, _ = moving.static()
+    words, about, buffer = f"{moving.words}\n{moving.data['source']}", PngInfo(), io.BytesIO()
+    about.add_text("Description", words)
+    Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).save(
+        buffer, format="png", optimize=True, pnginfo=about
+    )
+    return words, buffer.getvalue()
 
 
 def main() -> None:
-    for name, chart in pictures().items():
-        (RESULTS / name).write_bytes(described(chart))
-        print(f"results/{name}: {(RESULTS / name).stat().st_size} bytes")
+    PICTURE.write_bytes(drawn()[1])
+    README.write_text(prose.render_page(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"{PICTURE.name}: {PICTURE.stat().st_size} bytes; {README.name}: numbers are up to date")
 
 
 if __name__ == "__main__":

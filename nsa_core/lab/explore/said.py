@@ -2,6 +2,7 @@
 
 import functools
 import json
+from datetime import date
 
 from ..bench.evidence import CHECKOUT_RESULTS, STEPS_CASES, Evidence, committed
 from ..bench.recording import read
@@ -17,6 +18,21 @@ def evidence() -> Evidence:
     return committed()
 
 
+def gpu() -> str:
+    """The machine of those runs."""
+    return evidence().machine
+
+
+def day() -> str:
+    """The day of the newest of those runs, `3 May 2026`."""
+    return _day(max(row["date"] for row in evidence().rows))
+
+
+def _day(moment: str) -> str:
+    of = date.fromisoformat(moment[:10])
+    return f"{of.day} {of:%B %Y}"
+
+
 def us(steps: int, strategy: str) -> float:
     """Loop time of one replay of 32 requests of 4,096 tokens, microseconds."""
     return evidence().loop(STEPS_CASES[steps], strategy).median
@@ -30,6 +46,17 @@ def times(steps: int, slow: str, fast: str) -> float:
 def share(steps: int) -> float:
     """The part of a replay by copies that is spent copying; 0..1."""
     return evidence().copy_share(STEPS_CASES[steps]).median
+
+
+def host(steps: int, strategy: str) -> float:
+    """Time of the CPU for one replay timed alone, until the call returns; microseconds."""
+    return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")["host_us"]
+
+
+def busy(steps: int, strategy: str) -> float:
+    """The part of that time in which the GPU works; 0..1."""
+    row = evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
+    return row["device_us"] / row["host_us"]
 
 
 @functools.cache
@@ -73,6 +100,22 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
     return times[way] - times["nothing"]
 
 
+@functools.cache
+def _calls() -> dict:
+    return json.loads((CHECKOUT_RESULTS / "replay-path.json").read_text(encoding="utf-8"))["replay_path"]
+
+
+def call(strategy: str, way: str) -> float:
+    """One replay in decode by what is known of its tensors ("bind", "new", "fresh", ..); microseconds."""
+    asked = {"mode": "decode", "strategy": strategy, "call": way}
+    return next(row["after_us"] for row in _calls()["rows"] if asked.items() <= row.items())
+
+
+def calls_on() -> str:
+    """GPU and day of those calls."""
+    return f"{_calls()['gpu']}, {_day(_calls()['date'])}"
+
+
 def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
     """Loop time of a release's own refresh, or of a strategy on the release's buffers; microseconds."""
     return recorded.timed(version, steps, strategy, gpu)["loop_us"]
@@ -89,6 +132,12 @@ def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
 
 
 FACTS = {
+    "call": call,
+    "calls_on": calls_on,
+    "gpu": gpu,
+    "day": day,
+    "host": host,
+    "busy": busy,
     "released": released,
     "released_operations": released_operations,
     "stale": stale,
