@@ -86,8 +86,8 @@ MOVES = [
     ("strategy_map", "slider", "draft steps N", "End", "16 steps, 131,072 tokens"),
     ("strategy_map", "slider", "tokens in the batch", "End", "Use shared+graph"),
     ("strategy_map", "checkbox", "shared+graph", "click", "Use graph"),
-    ("releases", "button", "8 draft steps", "click", "8 draft steps on an NVIDIA H200: a refresh took"),
-    ("releases", "button", "NVIDIA H100", "click", "4 draft steps on an NVIDIA H100: a refresh took"),
+    ("releases", "button", "8 sets", "click", "8 sets on an NVIDIA H200: a refresh took"),
+    ("releases", "button", "NVIDIA H100", "click", "4 sets on an NVIDIA H100: a refresh took"),
     ("releases", "img", "sglang 0.5.23", "focus", "operations on the GPU"),
 ]
 

@@ -1,4 +1,4 @@
-// What a refresh costs in the engine's designs, and by one recorded launch on the same buffers.
+// What a refresh costs in the engine's designs, and by one recorded launch on the same sets.
 //
 // data:  designs   [{version, when, design}], the oldest first
 //        gpus      {gpu: name}            steps   numbers of draft steps
@@ -13,21 +13,21 @@ export const timesOf = (data, { gpu, steps }) => data.times[gpu][steps];
 /** The sentence under the picture. */
 export function sentence(data, state) {
   const found = timesOf(data, state), last = found.length - 1;
-  return `${state.steps} draft steps on an ${data.gpus[state.gpu]}: a refresh took ${three(found[0].theirs)} \u00b5s in ` +
+  return `${state.steps} sets on an ${data.gpus[state.gpu]}: a refresh took ${three(found[0].theirs)} \u00b5s in ` +
     `${data.designs[0].version} and takes ${three(found[last].theirs)} \u00b5s in ${data.designs[last].version}. ` +
-    `One recorded launch takes ${three(found[last].ours)} \u00b5s on the same buffers.`;
+    `One recorded launch takes ${three(found[last].ours)} \u00b5s on the same sets.`;
 }
 
 export default {
   render: (host) => live(host, "releases", (root, data, set) => {
-    const steps = choice("draft steps", data.steps.map((n) => [n, `${n} draft steps`]), (n) => set({ steps: n }));
+    const steps = choice("captured sets", data.steps.map((n) => [n, `${n} sets`]), (n) => set({ steps: n }));
     const gpu = choice("GPU", Object.entries(data.gpus), (name) => set({ gpu: name }));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does a refresh cost in the engine's own releases?"),
       h("p", { class: "pic-lead" },
         h("span", { style: "color: var(--nsa-copy)" }, "\u25cf"), " the release's own refresh   ",
-        h("span", { style: "color: var(--nsa-graph)" }, "\u25cf"), " one recorded launch of this package, on the release's own buffers"),
+        h("span", { style: "color: var(--nsa-graph)" }, "\u25cf"), " one recorded launch of this package, on the release's own sets"),
       h("div", { class: "pic-controls" }, steps.element, gpu.element), svg, says, h("figcaption", {}, data.source));
     const note = notes(root);
     return (state, full) => {

@@ -1,4 +1,4 @@
-"""What does a refresh cost in each of the engine's designs, and on the same buffers by one recorded launch?"""
+"""What does a refresh cost in each of the engine's designs, and on the same sets by one recorded launch?"""
 
 from matplotlib.figure import Figure
 
@@ -17,7 +17,7 @@ ONE_LAUNCH = "graph"
 
 
 def releases(steps: int = 4, gpu: str = "h200") -> LivePicture:
-    """SGLang's releases and this package's `graph` on their buffers; draft steps and GPU can be chosen."""
+    """SGLang's releases and this package's `graph` on their captured sets; how many and which GPU can be chosen."""
     data = releases_data()
     return LivePicture(
         "releases",
@@ -25,7 +25,7 @@ def releases(steps: int = 4, gpu: str = "h200") -> LivePicture:
         {"steps": steps, "gpu": gpu},
         words=lambda now: sentence(data, now),
         still=lambda now: _still(data, now),
-        hint="choose the number of draft steps and the GPU, and point at a dot.",
+        hint="choose the number of captured sets and the GPU, and point at a dot.",
     )
 
 
@@ -57,9 +57,9 @@ def sentence(data: dict, state: dict) -> str:
     found, designs = data["times"][state["gpu"]][str(state["steps"])], data["designs"]
     then, now, ours = (three(us) for us in (found[0]["theirs"], found[-1]["theirs"], found[-1]["ours"]))
     return (
-        f"{state['steps']} draft steps on an {data['gpus'][state['gpu']]}: a refresh took {then} \u00b5s in "
+        f"{state['steps']} sets on an {data['gpus'][state['gpu']]}: a refresh took {then} \u00b5s in "
         f"{designs[0]['version']} and takes {now} \u00b5s in {designs[-1]['version']}. "
-        f"One recorded launch takes {ours} \u00b5s on the same buffers."
+        f"One recorded launch takes {ours} \u00b5s on the same sets."
     )
 
 
