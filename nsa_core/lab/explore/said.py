@@ -3,8 +3,17 @@
 import functools
 import json
 
-from ..bench.evidence import CHECKOUT_RESULTS, STEPS_CASES, Evidence, committed
+import torch
+
+from ... import ForwardMode, NSAConfig
+from ...metadata import allocate
+from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
+from ..bench.parts import COPY_ONE
 from ..bench.recording import read
+from ..decision import claims, costs
+from ..decision import times as times_model
+from ..decision.criteria import BOTTLENECK_SHARE
+from . import decisions
 from .observe import CellState, Observation
 from .setup import Setup
 from .trace_batches import full_size
@@ -31,6 +40,84 @@ def share(steps: int) -> float:
     return evidence().copy_share(STEPS_CASES[steps]).median
 
 
+def pays_up_to(steps: int) -> float:
+    """The longest decode step, milliseconds, of which a refresh by copies is enough to matter."""
+    return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
+
+
+def copies_of_a_step(strategy: str) -> float:
+    """What a way to copy needs for the copies of one step; microseconds."""
+    return evidence().part(STEPS_CASES[4], COPY_ONE, strategy).median
+
+
+def launches(steps: int, strategy: str) -> int:
+    """Operations on the GPU in one replay, as the profiler counted them."""
+    return int(_replay(steps, strategy)["device_ops"])
+
+
+def device_us(steps: int, strategy: str) -> float:
+    """How long the GPU works in one replay; microseconds."""
+    return _replay(steps, strategy)["device_us"]
+
+
+def sets_mb(steps: int, strategy: str) -> float:
+    """What the captured sets of 32 requests hold; 10^6 bytes."""
+    return _replay(steps, strategy)["captured_bytes"] / 1e6
+
+
+def moved_mb(steps: int, way: str) -> float:
+    """Bytes read and written by a refresh that copies, "generate"s every set or "share"s one; 10^6 bytes."""
+    return _replay(steps, "copy")[f"bytes_{way}"] / 1e6
+
+
+def _replay(steps: int, strategy: str) -> dict:
+    return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
+
+
+def set_gb(bs: int, width: int) -> float:
+    """One captured set of decode, counted without allocating it; 10^9 bytes."""
+    table = torch.empty((1, width), dtype=torch.int32, device="meta")
+    tensors = allocate(NSAConfig(), table, bs, ForwardMode.DECODE).tensors().values()
+    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values()) / 1e9
+
+
+@functools.cache
+def best_batched() -> list[decisions.Alternative]:
+    """The best batched form of every recorded plan."""
+    return [*decisions.best_batched(evidence()).values()]
+
+
+def best(steps: int, contract: str) -> decisions.Alternative:
+    """The fastest way in a contract."""
+    return decisions.best(evidence(), steps, contract)
+
+
+def faster(plan: str, strategy: str) -> float:
+    """How many times as fast as the copies a strategy is in a recorded plan."""
+    return evidence().faster(PLANS[plan], strategy).median
+
+
+def map_error(steps: int) -> float:
+    """How far the calculator's sum of costs is from the measured refresh by copies; 0..1."""
+    return abs(costs.measured(evidence(), "fused").totals(steps)["copy"] / us(steps, "copy") - 1)
+
+
+def claims_that(verdict: str) -> int:
+    """How many of the note's claims have a verdict."""
+    return sum(ruling.verdict == verdict for ruling in claims.ledger(evidence()))
+
+
+@functools.cache
+def model_errors() -> list[float]:
+    """How far the map's model is off, without sign, smallest first; 0..1."""
+    return sorted(map(abs, times_model.errors(evidence())))
+
+
+def one_set_wins_from(steps: int) -> int:
+    """Tokens in a decode batch from which on one set is faster than N."""
+    return times_model.one_set_wins_from(evidence(), steps)
+
+
 @functools.cache
 def unread_share() -> float:
     """Of the cells of `page_table_1` that a replay of sixteen recorded requests writes, those nobody reads; 0..1."""
@@ -42,12 +129,12 @@ def unread_share() -> float:
 
 
 @functools.cache
-def _exposed_rows() -> list[dict]:
+def exposed_rows() -> list[dict]:
     return read(CHECKOUT_RESULTS / "exposed" / "h100.jsonl")
 
 
 def _exposed(case: str, name: str) -> dict:
-    return next(row for row in _exposed_rows() if row["case"] == f"exposed-{case}" and row["name"] == name)
+    return next(row for row in exposed_rows() if row["case"] == f"exposed-{case}" and row["name"] == name)
 
 
 def exposed(case: str, strategy: str, place: str = "inside") -> float:
@@ -72,7 +159,35 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
     return times[way] - times["nothing"]
 
 
+@functools.cache
+def _calls() -> list[dict]:
+    text = (CHECKOUT_RESULTS / "replay-path.json").read_text(encoding="utf-8")
+    return json.loads(text)["replay_path"]["rows"]
+
+
+def call(strategy: str, tensors: str) -> float:
+    """Loop time of one call of a strategy, decode, 4 steps, by what it is given; microseconds."""
+    asked = {"mode": "decode", "strategy": strategy, "call": tensors}
+    return next(row["after_us"] for row in _calls() if asked.items() <= row.items())
+
+
 FACTS = {
+    "call": call,
+    "pays_up_to": pays_up_to,
+    "copies_of_a_step": copies_of_a_step,
+    "launches": launches,
+    "device_us": device_us,
+    "sets_mb": sets_mb,
+    "moved_mb": moved_mb,
+    "set_gb": set_gb,
+    "best": best,
+    "best_batched": best_batched,
+    "faster": faster,
+    "map_error": map_error,
+    "claims_that": claims_that,
+    "model_errors": model_errors,
+    "one_set_wins_from": one_set_wins_from,
+    "note": costs.table(),
     "exposed": exposed,
     "decode_step": decode_step,
     "delta": delta,

@@ -1,0 +1,87 @@
+"""The decision as tables, by the rule that `decide` applies: what to do where, and what was compared."""
+
+from collections.abc import Sequence
+
+from ..bench.evidence import PLANS, STEPS_CASES, Evidence
+from ..bench.recording import Row
+from ..decision import decide
+from ..decision.costs import ONE_LAUNCH
+from ..decision.criteria import BOTTLENECK_SHARE, EXACT, LIVE_PREFIX, SIGNIFICANT, Alternative, refresh_share
+from ..decision.decision import Judgement, judgement, measured_alternatives
+
+LEAVE, KEEP, LAUNCH = "leave it", "keep the copies", ONE_LAUNCH
+LAUNCHED_ONCE = ("fused", "graph", "shared+fused", "shared+graph")  # the strategies that copy nothing
+UNITS = {"decode step": "ms", "refresh by copies": "\u00b5s", "of it copies": "%", "time": "\u00b5s"}
+
+
+def what_to_do(
+    evidence: Evidence, steps: Sequence[int] = (2, 4, 8), step_ms: Sequence[float] = (4, 10, 30)
+) -> list[Row]:
+    """A row for every number of draft steps and length of a decode step."""
+    return [_verdict(evidence, n, ms) for n in steps for ms in step_ms]
+
+
+def _verdict(evidence: Evidence, steps: int, step_ms: float) -> Row:
+    judged = judgement(evidence, STEPS_CASES[steps], step_ms * 1e3, LIVE_PREFIX)
+    action, because = _action(judged)
+    return {
+        "draft steps": steps,
+        "decode step": step_ms,
+        "refresh by copies": judged.copy.median,
+        "of it copies": evidence.copy_share(STEPS_CASES[steps]).median,
+        "of the step": f"{refresh_share(judged.copy.median, step_ms * 1e3):.1%}",
+        "what to do": action,
+        "because": because,
+    }
+
+
+def _action(judged: Judgement) -> tuple[str, str]:
+    """In the words of the calculator's map, and the condition that says so."""
+    _, bottleneck, better = judged.criteria
+    best, times = judged.alternatives[0].name, f"up to {judged.alternatives[0].faster.median:.0f} times as fast"
+    if not bottleneck.met:
+        return LEAVE, f"condition 2 fails: below {BOTTLENECK_SHARE:.0%} of the step"
+    if not better.met:
+        return KEEP, f"condition 3 fails: nothing is {SIGNIFICANT} times as fast"
+    return LAUNCH if best in LAUNCHED_ONCE else best, f"conditions 2 and 3 hold: {times}"
+
+
+def beside_copy(evidence: Evidence, steps: int = 4) -> list[Row]:
+    """Every way that was timed beside the copies, the fastest first."""
+    ways = sorted(measured_alternatives(evidence, STEPS_CASES[steps]), key=lambda way: way.us)
+    return [
+        {
+            "way": way.name,
+            "contract": way.contract,
+            "time": way.us,
+            "times as fast as copy": way.faster.median,
+            "at the low end": way.faster.low,
+            f"{SIGNIFICANT} or more": way.significant,
+        }
+        for way in ways
+    ]
+
+
+def best_batched(evidence: Evidence) -> dict[str, Alternative]:
+    """The best batched form by plan."""
+    judged = {plan: judgement(evidence, case, None, EXACT) for plan, case in PLANS.items()}
+    return {plan: next(way for way in found.alternatives if way.batches) for plan, found in judged.items()}
+
+
+def batched_by_plan(evidence: Evidence) -> list[Row]:
+    """In every recorded plan: the best batched form, and PyTorch's own `foreach`."""
+    return [
+        {
+            "plan": plan,
+            "best batched form": way.name,
+            "times as fast as copy": way.faster.median,
+            "the revert stands": not way.significant,
+            "foreach, times as fast": evidence.faster(PLANS[plan], "foreach").median,
+        }
+        for plan, way in best_batched(evidence).items()
+    ]
+
+
+def best(evidence: Evidence, steps: int, contract: str) -> Alternative:
+    """The fastest way in a contract."""
+    return decide(evidence, steps, contract=contract).judgement.alternatives[0]
