@@ -85,3 +85,15 @@ def batched_by_plan(evidence: Evidence) -> list[Row]:
 def best(evidence: Evidence, steps: int, contract: str) -> Alternative:
     """The fastest way in a contract."""
     return decide(evidence, steps, contract=contract).judgement.alternatives[0]
+
+
+def shared_sets(evidence: Evidence) -> list[Row]:
+    """By number of draft steps: how long the GPU works, and what N sets and one hold."""
+    rows = []
+    for n, case in STEPS_CASES.items():
+        own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
+        device = {"N sets, GPU time": own["device_us"], "one set, GPU time": one["device_us"]}
+        rows.append(
+            {"draft steps": n} | device | {"N sets": own["captured_bytes"] / 1e6, "one set": one["captured_bytes"] / 1e6}
+        )
+    return rows

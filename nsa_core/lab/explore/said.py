@@ -148,14 +148,20 @@ def decode_step(case: str) -> float:
 
 
 @functools.cache
-def _delta() -> dict:
+def delta_facts() -> dict:
+    """The recording of writing only what changed: cells compared, wrong ones, promises broken."""
     return json.loads((CHECKOUT_RESULTS / "delta-h100.json").read_text(encoding="utf-8"))
+
+
+def exposed_noise() -> float:
+    """How far two recordings of the same step differ at most; microseconds."""
+    return max(abs(row["exposed_us"]) for row in exposed_rows() if row["name"] == "noise floor")
 
 
 def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, everything_new: bool = False) -> float:
     """What a way to refresh adds to a graph that only counts lengths up; microseconds."""
     asked = {"tokens": tokens, "steps": steps, "grows_by": grows_by, "everything_new": everything_new}
-    times = {row["way"]: row["us"] for row in _delta()["rows"] if asked.items() <= row.items()}
+    times = {row["way"]: row["us"] for row in delta_facts()["rows"] if asked.items() <= row.items()}
     return times[way] - times["nothing"]
 
 
@@ -190,7 +196,9 @@ FACTS = {
     "note": costs.table(),
     "exposed": exposed,
     "decode_step": decode_step,
+    "exposed_noise": exposed_noise,
     "delta": delta,
+    "delta_facts": delta_facts,
     "us": us,
     "times": times,
     "share": share,

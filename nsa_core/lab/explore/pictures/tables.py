@@ -59,5 +59,10 @@ def _shown(value: object, unit: str | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{100 * value:.0f}" if unit == "%" else f"{value:,}" if isinstance(value, int) else three(value)
+        return f"{100 * value:.0f}" if unit == "%" else f"{value:,}" if isinstance(value, int) else _aligned(value)
     return str(value)
+
+
+def _aligned(number: float) -> str:
+    """Three digits, zeros at the end included: numbers of a column can be compared at a glance."""
+    return three(number) if abs(number) >= 100 or not number else format(number, "#.3g")
