@@ -55,6 +55,11 @@ def launches(steps: int, strategy: str) -> int:
     return int(_replay(steps, strategy)["device_ops"])
 
 
+def host_us(steps: int, strategy: str) -> float:
+    """How long the call of one replay keeps the CPU; microseconds."""
+    return _replay(steps, strategy)["host_us"]
+
+
 def device_us(steps: int, strategy: str) -> float:
     """How long the GPU works in one replay; microseconds."""
     return _replay(steps, strategy)["device_us"]
@@ -182,6 +187,7 @@ FACTS = {
     "pays_up_to": pays_up_to,
     "copies_of_a_step": copies_of_a_step,
     "launches": launches,
+    "host_us": host_us,
     "device_us": device_us,
     "sets_mb": sets_mb,
     "moved_mb": moved_mb,
