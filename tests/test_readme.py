@@ -41,4 +41,4 @@ def test_every_make_target_exists(target):
 
 def test_pictures_are_small():
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", TEXT)
-    assert len(pictures) == 2 and all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)
+    assert pictures and all((ROOT / picture).stat().st_size < 200_000 for picture in pictures)

@@ -11,7 +11,16 @@ from ..decision.decision import Judgement, judgement, measured_alternatives
 
 LEAVE, KEEP, LAUNCH = "leave it", "keep the copies", ONE_LAUNCH
 LAUNCHED_ONCE = ("fused", "graph", "shared+fused", "shared+graph")  # the strategies that copy nothing
-UNITS = {"decode step": "ms", "refresh by copies": "\u00b5s", "of it copies": "%", "time": "\u00b5s"}
+UNITS = {
+    "decode step": "ms",
+    "refresh by copies": "\u00b5s",
+    "of it copies": "%",
+    "of the step": "%",
+    "time": "\u00b5s",
+}
+UNITS |= dict.fromkeys(("N sets, GPU time", "one set, GPU time"), "\u00b5s") | dict.fromkeys(
+    ("N sets", "one set"), "MB"
+)
 
 
 def what_to_do(
@@ -29,7 +38,7 @@ def _verdict(evidence: Evidence, steps: int, step_ms: float) -> Row:
         "decode step": step_ms,
         "refresh by copies": judged.copy.median,
         "of it copies": evidence.copy_share(STEPS_CASES[steps]).median,
-        "of the step": f"{refresh_share(judged.copy.median, step_ms * 1e3):.1%}",
+        "of the step": refresh_share(judged.copy.median, step_ms * 1e3),
         "what to do": action,
         "because": because,
     }
@@ -72,7 +81,7 @@ def batched_by_plan(evidence: Evidence) -> list[Row]:
     """In every recorded plan: the best batched form, and PyTorch's own `foreach`."""
     return [
         {
-            "plan": plan,
+            "refresh": plan,
             "best batched form": way.name,
             "times as fast as copy": way.faster.median,
             "the revert stands": not way.significant,
@@ -93,7 +102,6 @@ def shared_sets(evidence: Evidence) -> list[Row]:
     for n, case in STEPS_CASES.items():
         own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
         device = {"N sets, GPU time": own["device_us"], "one set, GPU time": one["device_us"]}
-        rows.append(
-            {"draft steps": n} | device | {"N sets": own["captured_bytes"] / 1e6, "one set": one["captured_bytes"] / 1e6}
-        )
+        memory = {"N sets": own["captured_bytes"] / 1e6, "one set": one["captured_bytes"] / 1e6}
+        rows.append({"draft steps": n} | device | memory)
     return rows

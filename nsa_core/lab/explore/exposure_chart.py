@@ -32,6 +32,8 @@ def exposure_chart() -> Chart:
     labels(ax, title, "MB written, log scale", "\u00b5s added to the step")
     ax.tick_params(labelsize=WORDS)
     first = rows[0]
-    conditions = f"{first['machine']}, torch {first['torch']}, triton {first['triton']}, {first['date'][:10]}, one run"
+    conditions = (
+        f"{first['machine']}, torch {first['torch']}, triton {first['triton']}, {first['date'][:10]}, one run"
+    )
     caption(fig, conditions)
     return Chart(fig, [*lines, conditions])

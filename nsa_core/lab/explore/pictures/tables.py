@@ -56,9 +56,13 @@ def table(
     """
     units = units or {}
     header = {name: f"{name}, {units[name]}" if name in units else name for name in rows[0]}
-    numeric = {header[name] for name, value in rows[0].items() if isinstance(value, int | float)}
+    numeric = {header[name] for name, value in rows[0].items() if _is_number(value)}
     shown = [{header[name]: _shown(value, units.get(name)) for name, value in row.items()} for row in rows]
     return Table(shown, numeric, marked, caption)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shown(value: object, unit: str | None) -> str:
@@ -67,8 +71,12 @@ def _shown(value: object, unit: str | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{100 * value:.0f}" if unit == "%" else f"{value:,}" if isinstance(value, int) else _aligned(value)
+        return _percent(value) if unit == "%" else f"{value:,}" if isinstance(value, int) else _aligned(value)
     return str(value)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{0 if abs(share) >= 0.1 else 1}f}"
 
 
 def _aligned(number: float) -> str:
