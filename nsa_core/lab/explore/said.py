@@ -8,6 +8,7 @@ import torch
 from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
 from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
+from ..bench.exposure import INSIDE
 from ..bench.parts import COPY_ONE
 from ..bench.recording import read
 from ..decision import claims, costs
@@ -158,6 +159,12 @@ def delta_facts() -> dict:
     return json.loads((CHECKOUT_RESULTS / "delta-h100.json").read_text(encoding="utf-8"))
 
 
+def exposed_below(megabytes: float) -> list[float]:
+    """What every recorded refresh inside a graph adds that writes less; microseconds, smallest first."""
+    rows = [row for row in exposed_rows() if row.get("place") == INSIDE]
+    return sorted(row["exposed_us"] for row in rows if row["bytes_written"] < megabytes * 1e6)
+
+
 def exposed_noise() -> float:
     """How far two recordings of the same step differ at most; microseconds."""
     return max(abs(row["exposed_us"]) for row in exposed_rows() if row["name"] == "noise floor")
@@ -202,6 +209,7 @@ FACTS = {
     "note": costs.table(),
     "exposed": exposed,
     "decode_step": decode_step,
+    "exposed_below": exposed_below,
     "exposed_noise": exposed_noise,
     "delta": delta,
     "delta_facts": delta_facts,
