@@ -43,7 +43,7 @@ def test_the_table_and_the_map_say_the_same(machine):
 def test_the_condition_that_fails_is_named():
     machine = Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))
     short, long = (decisions.what_to_do(machine, (4,), (ms,))[0] for ms in (1, 1000))
-    assert short["because"].startswith("conditions 2 and 3 hold") and short["what to do"] == "one launch"
+    assert short["because"].startswith("conditions 2 and 3: up to ") and short["what to do"] == "one launch"
     assert long["because"].startswith("condition 2 fails") and long["what to do"] == "leave it"
 
 

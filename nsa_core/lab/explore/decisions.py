@@ -52,7 +52,7 @@ def _action(judged: Judgement) -> tuple[str, str]:
         return LEAVE, f"condition 2 fails: below {BOTTLENECK_SHARE:.0%} of the step"
     if not better.met:
         return KEEP, f"condition 3 fails: nothing is {SIGNIFICANT} times as fast"
-    return LAUNCH if best in LAUNCHED_ONCE else best, f"conditions 2 and 3 hold: {times}"
+    return LAUNCH if best in LAUNCHED_ONCE else best, f"conditions 2 and 3: {times}"
 
 
 def beside_copy(evidence: Evidence, steps: int = 4) -> list[Row]:
