@@ -90,7 +90,7 @@ def set_gb(bs: int, width: int) -> float:
 @functools.cache
 def best_batched() -> list[decisions.Alternative]:
     """The best batched form of every recorded plan."""
-    return [*decisions.best_batched(evidence()).values()]
+    return decisions.best_batched(evidence())
 
 
 def best(steps: int, contract: str) -> decisions.Alternative:
