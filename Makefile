@@ -1,6 +1,7 @@
 # make lab        JupyterLab on the first notebook           make test       everything CI runs
 # make check      verify every strategy on this machine      make notebooks  run the notebooks, store their outputs
 # make soak       the long randomised runs (minutes)         make format     lay the code out as CI wants it
+# make site       the notebooks as web pages in build/site: nothing is executed, any static host serves them
 # make clean      remove caches and build outputs; the environment in .venv stays
 #
 # The environment is made on first use. PYTHON picks its interpreter, 3.11 or newer: make test PYTHON=python3.12
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_ARGS ?= --no-browser
 PYTEST_ARGS ?=
-CODE := nsa_core tests $(wildcard notebooks/*.py)
+CODE := nsa_core tests $(wildcard notebooks/*.py notebooks/site/*.py)
 
 # Where this is set, nothing is cached and every test run compiles every package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,11 +21,11 @@ unexport PYTHONDONTWRITEBYTECODE
 # matplotlib's font list is built at installation: built later, its notice would land in the first notebook's output.
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 
-.PHONY: lab test check soak notebooks format clean
+.PHONY: lab test check soak notebooks site format clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -e '.[notebooks,test]' -c constraints.txt
+	$(BIN)/python -m pip install -e '.[notebooks,test,site]' -c constraints.txt
 	$(BIN)/python -c 'import matplotlib.font_manager'
 	touch $@
 
@@ -54,6 +55,10 @@ format: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/refresh.py
 	$(BIN)/python notebooks/figures.py
+
+site: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -E -d build/site-cache -c notebooks/site notebooks build/site
+	@echo 'build/site/index.html is the first page'
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info

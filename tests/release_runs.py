@@ -51,7 +51,8 @@ def _driven(what, name, flags):
 
 
 def environment(**more):
-    return os.environ | {"PYTHONPATH": str(ROOT)} | more
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path} | more
 
 
 def command(*words, **more):

@@ -254,20 +254,21 @@ def test_fixed_width_asks_for_no_accept_lengths():
 @pytest.mark.parametrize("engine_batches", (False, True))
 def test_batches_can_be_kept_to_those_an_engine_forms(engine_batches):
     backend, sets = backend_for(EXTEND)
-    asked, strided = [], []
+    lengths, accepts, loose_mirrors, strided = [], [], [], []
 
     def refresh(batch):
-        asked.append(
-            [t if t is None else t.clone() for t in (batch.seq_lens, batch.accept_length, batch.seq_lens_cpu)]
+        lengths.extend(batch.seq_lens.tolist())
+        accepts.extend(batch.accept_length.tolist())
+        loose_mirrors.append(
+            batch.seq_lens_cpu is not None and batch.seq_lens_cpu.tolist() != batch.seq_lens.tolist()
         )
         strided.append(not batch.seq_lens.is_contiguous())
         backend.replay(batch, EXTEND)
 
-    assert audited(backend, sets, EXTEND, refresh, engine_batches=engine_batches).ok
-    lengths, accepts, mirrors = zip(*asked, strict=True)
-    assert min(torch.cat(lengths)) == min(torch.cat(accepts)) == int(engine_batches)
-    loose = [m is not None and m.tolist() != n.tolist() for m, n in zip(mirrors, lengths, strict=True)]
-    assert any(loose) == any(strided) == (not engine_batches)
+    found = audited(backend, sets, EXTEND, refresh, engine_batches=engine_batches).findings
+    assert {finding.kind for finding in found} <= {"host synchronisation"}  # on a GPU: this test's own reading
+    assert min(lengths) == min(accepts) == int(engine_batches)
+    assert any(loose_mirrors) == any(strided) == (not engine_batches)
 
 
 def test_batches_of_either_form_can_be_audited_together():

@@ -42,10 +42,11 @@ def made(run):
         "calculator": pictures.calculator([run]),
         "ledger": pictures.ledger(run),
         "strategy_map": pictures.strategy_map(run),
+        "releases": pictures.releases(),
     }
 
 
-NAMES = ("gain", "loop", "history", "timeline", "calculator", "ledger", "strategy_map")
+NAMES = ("gain", "loop", "history", "timeline", "calculator", "ledger", "strategy_map", "releases")
 
 
 def test_every_picture_of_the_package_is_tested(made):

@@ -83,6 +83,10 @@ class PagePool:
         self.unpromised, self._promised = self.num_pages, {}
         self._held = [0] * self._pages.shape[0]
 
+    def free(self) -> list[int]:
+        """Pages that nobody holds; the next one to be handed out stands last."""
+        return self._free[: self.free_pages].tolist()
+
     def pages_for(self, tokens: int) -> int:
         return -(-tokens // self.page_size)
 

@@ -9,7 +9,7 @@ import pytest
 import test_lab
 from test_lab import FLAGS, ROOT, TIMED, report
 
-from nsa_core.lab.explore.session import MODES, Session
+from nsa_core.lab.explore.session import MODES
 from nsa_core.lab.explore.setup import Setup
 from nsa_core.lab.explore.trace_batches import full_size
 from nsa_core.lab.explore.widget import Explorer
@@ -20,16 +20,13 @@ SITE = "http://explorer.test/"
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Explorer</title>
 <link rel="stylesheet" href="explorer.css"><style>:root { color-scheme: light dark } body { margin: 0 }</style>
 <main id="here"></main><script type="module">
-import { Model, show } from "./host.js";
+import { Model } from "./host.js";
 import explorer from "./explorer.js";
 const here = document.getElementById("here"), given = await window.start();
-if (given.states) show(here, given.states);
-else {
-  window.model = new Model(given, async (intent, model) => {
-    for (const [name, value] of Object.entries(await window.ask(intent))) model.set(name, value);
-  });
-  explorer.render({ model: window.model, el: here });
-}
+window.model = new Model(given, async (intent, model) => {
+  for (const [name, value] of Object.entries(await window.ask(intent))) model.set(name, value);
+});
+explorer.render({ model: window.model, el: here });
 </script></html>"""
 KINDS = {".js": "text/javascript", ".css": "text/css"}
 PAINTED = "() => Number(document.querySelector('.nsa-explorer')?.dataset.painted || 0)"
@@ -53,10 +50,10 @@ def chromium(tools):
 
 @pytest.fixture
 def visit(chromium):
-    """Open a page that shows an explorer, or prepared states: visit(explorer, width=..., theme=...)."""
+    """Open a page that shows an explorer: visit(explorer, width=..., theme=...)."""
     contexts, errors = [], []
 
-    def open_page(explorer=None, states=None, width=1280, height=800, theme="light", touch=False):
+    def open_page(explorer, width=1280, height=800, theme="light", touch=False):
         size = {"width": width, "height": height}
         context = chromium.new_context(viewport=size, color_scheme=theme, has_touch=touch)
         contexts.append(context)
@@ -70,7 +67,7 @@ def visit(chromium):
             explorer.ask(**intent)
             return now()
 
-        page.expose_function("start", (lambda: {"states": states}) if states else now)
+        page.expose_function("start", now)
         page.expose_function("ask", ask)
         page.route("**/*", serve)
         page.goto(SITE)
@@ -259,21 +256,3 @@ def test_a_tap_tells_what_a_cell_is(visit):
     box = page.locator(".nsa-top").bounding_box()
     page.touchscreen.tap(box["x"] + 200, box["y"] + 70)
     assert facts(page).startswith("page_table_1[1, ")
-
-
-def test_a_page_without_a_kernel_shows_what_was_prepared_and_disables_the_rest(visit):
-    session, states = Session(), []
-    for mode in ("decode", "target_verify"):
-        session.set("mode", mode)
-        states.append(
-            session.state() | {"edit": {"why": "This page has no kernel", "long": False, "most": 4, "changed": False}}
-        )
-    page = visit(states=states)
-    modes = page.locator(".nsa-controls select").first.locator("option")
-    assert modes.evaluate_all("(all) => all.map((o) => o.disabled)") == [False, False, True, True]
-    page.locator(".nsa-controls select").first.select_option("target_verify")
-    page.get_by_role("button", name="Next step").click()
-    page.locator(".nsa-top").focus()
-    page.keyboard.press("ArrowDown")
-    assert "row 2 of 3" in page.locator(".nsa-top").get_attribute("aria-label")
-    assert page.get_by_label("Length of request A").is_disabled()

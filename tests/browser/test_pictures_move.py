@@ -86,6 +86,9 @@ MOVES = [
     ("strategy_map", "slider", "draft steps N", "End", "16 steps, 131,072 tokens"),
     ("strategy_map", "slider", "tokens in the batch", "End", "Use shared+graph"),
     ("strategy_map", "checkbox", "shared+graph", "click", "Use graph"),
+    ("releases", "button", "8 draft steps", "click", "8 draft steps on an NVIDIA H200: a refresh took"),
+    ("releases", "button", "NVIDIA H100", "click", "4 draft steps on an NVIDIA H100: a refresh took"),
+    ("releases", "img", "sglang 0.5.23", "focus", "operations on the GPU"),
 ]
 
 pytestmark = pytest.mark.browser
@@ -102,6 +105,7 @@ def made():
         "calculator": pictures.calculator([run]),
         "ledger": pictures.ledger(run),
         "strategy_map": pictures.strategy_map(run),
+        "releases": pictures.releases(),
     }
 
 
@@ -162,7 +166,9 @@ def test_a_control_moves_the_picture(shown, name, role, control, how, says):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["gain", "loop", "history", "timeline", "calculator", "ledger", "strategy_map"])
+@pytest.mark.parametrize(
+    "name", ["gain", "loop", "history", "timeline", "calculator", "ledger", "strategy_map", "releases"]
+)
 def test_nothing_is_cut_off_at_any_width(shown, artefacts, name, width, scheme):
     page = shown(name, width, scheme)
     page.screenshot(path=artefacts / f"{name}_{width}_{scheme}.png", full_page=True)

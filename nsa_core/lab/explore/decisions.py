@@ -17,10 +17,11 @@ UNITS = {
     "of it copies": "%",
     "of the step": "%",
     "time": "\u00b5s",
+    "N sets, GPU time": "\u00b5s",
+    "one set, GPU time": "\u00b5s",
+    "N sets": "MB",
+    "one set": "MB",
 }
-UNITS |= dict.fromkeys(("N sets, GPU time", "one set, GPU time"), "\u00b5s") | dict.fromkeys(
-    ("N sets", "one set"), "MB"
-)
 
 
 def what_to_do(

@@ -8,6 +8,7 @@ import anywidget
 import traitlets
 
 from ...audit.report import AuditReport
+from .page import front_metadata
 
 _FRONT = Path(__file__).parent / "front"
 _MOVES = "In JupyterLab, run this cell: you can then choose an answer and are told why."
@@ -23,11 +24,12 @@ class Quiz(anywidget.AnyWidget):
     options = traitlets.List().tag(sync=True)
     chosen = traitlets.Int(-1).tag(sync=True)
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict] | dict:
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         data |= {"text/plain": self._plain(), "text/html": self._html()}
-        return bundle
+        model = {"question": self.question, "code": self.code, "options": self.options, "chosen": -1}
+        return data, front_metadata("quiz", model)
 
     def _right(self) -> dict:
         return next(option for option in self.options if option["right"])

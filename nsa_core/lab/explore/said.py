@@ -14,6 +14,7 @@ from ..bench.recording import read
 from ..decision import claims, costs
 from ..decision import times as times_model
 from ..decision.criteria import BOTTLENECK_SHARE
+from ..releases import recorded
 from . import decisions
 from .observe import CellState, Observation
 from .setup import Setup
@@ -189,7 +190,25 @@ def call(strategy: str, tensors: str) -> float:
     return next(row["after_us"] for row in _calls() if asked.items() <= row.items())
 
 
+def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
+    """Loop time of a release's own refresh, or of a strategy on the release's buffers; microseconds."""
+    return recorded.timed(version, steps, strategy, gpu)["loop_us"]
+
+
+def released_operations(version: str, steps: int, gpu: str = "h200") -> float:
+    """Operations on the GPU in a release's own refresh."""
+    return recorded.timed(version, steps, None, gpu)["device_ops"]
+
+
+def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
+    """Of DeepGEMM's kernel on a stale schedule: fresh_us, stale_us, times, busiest_fresh or busiest_stale."""
+    return recorded.stale(requests, tokens, gpu)[column]
+
+
 FACTS = {
+    "released": released,
+    "released_operations": released_operations,
+    "stale": stale,
     "call": call,
     "pays_up_to": pays_up_to,
     "copies_of_a_step": copies_of_a_step,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ... import ForwardMode, strategies
 from ...config import TABLES
+from ...strategies import StrategyInfo
 from .observe import Observation, one_thread
 from .scene import everybody, scene
 from .setup import Batch, Setup
@@ -156,7 +157,7 @@ class Session:
             "frames": self.frames,
             "others": self.others,
             "compared": self._compared(),
-            "controls": self._controls(),
+            "controls": controls(view, self._known, bool(self.recorded)),
             "edit": {
                 "why": recorded,
                 "long": bool(self.recorded),
@@ -180,32 +181,34 @@ class Session:
                 return [f"Captured: {_table_label(name)}" for name in (_key(TABLE_CHOICES, setup.tables), value)]
         return None
 
-    def _controls(self) -> list[dict]:
-        view, setup, recorded = self.view, self.view.setup, RECORDED if self.recorded else None
-        mode = next(k for k, (_, w) in MODES.items() if all(getattr(setup, n) == v for n, v in w.items()))
-        known = [(name, info) for name, info in self._known.items() if name in SHOWN]
-        named = [_option(name, f"{name} ({info.contract})", info.reason) for name, info in known]
-        tables, steps = [_option(name, _table_label(name)) for name in TABLE_CHOICES], range(setup.steps)
-        sizes = [_option(str(size), str(size)) for size in sorted({1, 2, 4, 8, setup.page_size})]
-        one = "The strategy keeps one captured step" if setup.steps == 1 else None
-        current = {"strategy": setup.strategy, "tables": _key(TABLE_CHOICES, setup.tables), "step": view.draft_step}
-        beside = [_option("", "nothing"), _option("before", "the replay before")]
-        for kind, group, options in (
-            ("strategy", "another strategy", named),
-            ("tables", "other tables", tables),
-            ("step", "another draft step", [_option(str(i), f"draft step {i}") for i in steps]),
-        ):
-            others = [o for o in options if o["value"] != str(current[kind])]
-            beside += [o | {"value": f"{kind}:{o['value']}", "group": group} for o in others]
-        extend = [_option(name, label) for name, (label, _) in MODES.items()]
-        return [
-            _control("mode", "Forward mode", mode, extend, recorded),
-            _control("strategy", "Strategy (contract)", setup.strategy, named),
-            _control("tables", "Captured tables", current["tables"], tables),
-            _control("page_size", "Page size", str(setup.page_size), sizes, recorded),
-            _control("draft_step", "Draft step", str(view.draft_step), [_option(str(i), str(i)) for i in steps], one),
-            _control("compare", "Compare with", view.compare, beside),
-        ]
+
+def controls(view: View, known: dict[str, StrategyInfo], recorded: bool) -> list[dict]:
+    """What a reader can move. known: the strategies. recorded: whether a trace fixes the mode and the pages."""
+    setup, fixed = view.setup, RECORDED if recorded else None
+    mode = next(k for k, (_, w) in MODES.items() if all(getattr(setup, n) == v for n, v in w.items()))
+    shown = [(name, info) for name, info in known.items() if name in SHOWN]
+    named = [_option(name, f"{name} ({info.contract})", info.reason) for name, info in shown]
+    tables, steps = [_option(name, _table_label(name)) for name in TABLE_CHOICES], range(setup.steps)
+    sizes = [_option(str(size), str(size)) for size in sorted({1, 2, 4, 8, setup.page_size})]
+    one = "The strategy keeps one captured step" if setup.steps == 1 else None
+    current = {"strategy": setup.strategy, "tables": _key(TABLE_CHOICES, setup.tables), "step": view.draft_step}
+    beside = [_option("", "nothing"), _option("before", "the replay before")]
+    for kind, group, options in (
+        ("strategy", "another strategy", named),
+        ("tables", "other tables", tables),
+        ("step", "another draft step", [_option(str(i), f"draft step {i}") for i in steps]),
+    ):
+        others = [o for o in options if o["value"] != str(current[kind])]
+        beside += [o | {"value": f"{kind}:{o['value']}", "group": group} for o in others]
+    extend = [_option(name, label) for name, (label, _) in MODES.items()]
+    return [
+        _control("mode", "Forward mode", mode, extend, fixed),
+        _control("strategy", "Strategy (contract)", setup.strategy, named),
+        _control("tables", "Captured tables", current["tables"], tables),
+        _control("page_size", "Page size", str(setup.page_size), sizes, fixed),
+        _control("draft_step", "Draft step", str(view.draft_step), [_option(str(i), str(i)) for i in steps], one),
+        _control("compare", "Compare with", view.compare, beside),
+    ]
 
 
 def _key(choices: dict, value: object) -> str:

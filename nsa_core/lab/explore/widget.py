@@ -8,6 +8,7 @@ from IPython.display import display
 
 from . import front
 from .chart import static_bundle
+from .page import explorer_values, front_metadata
 from .picture import picture
 from .session import REFUSALS, Session
 from .setup import Batch, Setup
@@ -79,9 +80,16 @@ class Explorer(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         """A picture first, for pages on which the rest stays empty; where the rest runs, it hides the picture."""
         data, about = static_bundle(self.summary, picture(self.scene, STILL))
-        display(data, metadata=about, raw=True)
+        display(data, metadata=about | self._on_a_page(), raw=True)
         view, _ = super()._repr_mimebundle_()
         display({VIEW: view[VIEW]}, raw=True)
+
+    def _on_a_page(self) -> dict:
+        """For a page without a kernel, whose rules know no step offset."""
+        view = self.session.view
+        if view.setup.step_offset:
+            return {}
+        return front_metadata("explorer", explorer_values(view.setup, view.rosters, self.session.recorded, self.at))
 
     def _progress(self, done: int, total: int) -> None:
         self.busy = {"text": "The kernel runs interpreted on this CPU: replay", "done": done + 1, "total": total}

@@ -85,10 +85,11 @@ def loaded_with(release: Release, device: torch.device, flags: Iterable[str]) ->
 
 def about(release: Release, device: torch.device, flags: Iterable[str] | None) -> list[str]:
     """What a report has to say before its findings: which code ran, under which conditions, what was left out."""
+    asked = " ".join(flags or ["flags as shipped"])
     lines = [
         f"{release.name}: {release.design}",
         f"{release.wheel}, sha256 {release.sha256}, licence {LICENCE}",
-        f"torch {torch.__version__}, {device.type}, {' '.join(flags or ['flags as shipped'])}; left out: {LEFT_OUT}",
+        f"torch {torch.__version__}, {_device_name(device)}, {asked}; left out: {LEFT_OUT}",
     ]
     if device.type == "cuda":
         return lines
@@ -100,6 +101,10 @@ def about(release: Release, device: torch.device, flags: Iterable[str] | None) -
     )
     kernels = "; what imports a CUDA kernel raises ImportError" if release.kernel else ""
     return [*lines, f"no GPU: {schedule}{kernels}"]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def audit_of(engine: Engine, mode: ForwardMode) -> AuditReport:

@@ -33,7 +33,7 @@ def fetch(release: Release) -> Path:
 
     NotFetched, in one line, where there is no wheel, no index to be reached, or another wheel than the pinned one.
     """
-    folder = cache_folder() / f"sglang-{release.version}-{_kept(release)}"
+    folder = _folder(release)
     if folder.is_dir():
         return folder
     cache_folder().mkdir(parents=True, exist_ok=True)
@@ -44,6 +44,15 @@ def fetch(release: Release) -> Path:
         _unpack(wheel, release, unpacked := Path(work) / "unpacked")
         _publish(unpacked, folder)
     return folder
+
+
+def is_here(release: Release) -> bool:
+    """Whether a release's files are on this machine, so that `fetch` would bring none."""
+    return _folder(release).is_dir()
+
+
+def _folder(release: Release) -> Path:
+    return cache_folder() / f"sglang-{release.version}-{_kept(release)}"
 
 
 def _publish(unpacked: Path, folder: Path) -> None:

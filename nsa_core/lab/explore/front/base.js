@@ -12,8 +12,9 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Cells from [value, count, increment, ...], see `runs` in scene.py. */
+/** Cells from [value, count, increment, ...], see `runs` in scene.py; rules.js has no need to pack them. */
 export function cells(runs) {
+  if (ArrayBuffer.isView(runs)) return runs;
   let size = 0;
   for (let i = 1; i < runs.length; i += 3) size += runs[i];
   const out = new Int32Array(size);

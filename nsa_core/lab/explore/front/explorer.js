@@ -308,7 +308,7 @@ class Explorer {
 
   showCosts(scenes) {
     const { compared } = this.state;
-    this.costs.replaceChildren(h("span", { className: "nsa-name" }, "One replay costs"), ...COSTS.map(([key, label, hint, format]) => {
+    this.costs.replaceChildren(h("span", { className: "nsa-name" }, "One replay costs"), ...COSTS.filter(([key]) => key in scenes[0].cost).map(([key, label, hint, format]) => {
       const values = scenes.map((scene) => scene.cost[key]), most = Math.max(...values.map((v) => v ?? 0), 1);
       return h("div", { title: hint }, h("div", {}, ...values.map((value, i) =>
         h("div", { className: `nsa-cost${value === null ? " nsa-none" : ""}`, title: compared ? `${compared[i]}: ${hint}` : hint },

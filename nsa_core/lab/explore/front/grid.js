@@ -186,20 +186,20 @@ function labels(pen, layout, look, write, titles) {
     const left = layout.blocks.find((other) => other.which === b.which).x;
     if (b.field?.tokens || !b.field) {
       if (layout.two && b.x === left) write(titles[b.which], b.x, 8, look.ink, `600 12px ${FONT}`);
-      header(b, look, write);
+      header(b, layout.label < 150, look, write);
       if (b.x === left) rowLabels(pen, b, layout, look, write);
     } else if (b.which === 0) {
-      const name = layout.label < 150 ? b.name.replace("nsa_", "").replace("seqlens", "len").replace("_int32", "") : b.name;
+      const narrow = layout.label < 150, name = narrow ? b.name.replace("nsa_seqlens_", "len_").replace("seqlens", "len").replace("_int32", "") : b.name;
       write(name, layout.label - 10, b.ys[0] + 9.5, b.alias ? look.muted : look.ink, `${layout.label < 176 ? 10 : 11}px ${MONO}`, "right");
-      if (b.alias) write("the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
+      if (b.alias && b.x + b.width + 80 < layout.width) write(narrow ? "same memory" : "the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
     }
   }
 }
 
-function header(b, look, write) {
+function header(b, narrow, look, write) {
   const wide = b.width > 330, table = b.name === "page_table_1", size = b.scene.page_size, y = b.top - HEAD + 8;
   const left = table || b.width > 100; // a narrow table's name reaches over the free end of its neighbour's
-  write(b.name, left ? b.x : b.x + b.width, y, look.ink, `600 12px ${FONT}`, left ? "left" : "right");
+  write(b.name, left ? b.x : b.x + b.width, y, look.ink, `600 ${narrow ? 10 : 12}px ${FONT}`, left ? "left" : "right");
   if (wide) write(table ? "the KV slot of each token" : "the page of each page's first token", b.x + 96, y, look.muted);
   const every = b.cw >= 18 ? 1 : Math.ceil(30 / b.cw / (table ? size : 1)) * (table ? size : 1);
   for (let c = 0; b.field && c < b.columns; c += every)
@@ -209,6 +209,7 @@ function header(b, look, write) {
 function rowLabels(pen, b, layout, look, write) {
   const { scene } = b, right = b.x - 10, count = new Map(), second = b.which > 0, narrow = layout.label < 150;
   for (const [person] of scene.rows) count.set(person, (count.get(person) || 0) + 1);
+  const more = 6.5 * (String(Math.max(10, ...scene.rows.map(([, length]) => length))).length - 2), left = right - more; // of long lengths
   for (let r = 0, nth = 0; r < b.rows; r++) {
     const row = scene.rows[r], y = b.ys[r] + b.ch / 2;
     nth = r && row && scene.rows[r - 1]?.[0] === row[0] ? nth + 1 : 1;
@@ -220,12 +221,12 @@ function rowLabels(pen, b, layout, look, write) {
     }
     const person = row?.[0];
     const several = count.get(person) > 1 && !narrow;
-    if (person && nth === 1) badge(pen, look, write, scene, person, second ? b.x - 10 : right - (narrow ? 22 : several ? 124 : 58), y);
+    if (person && nth === 1) badge(pen, look, write, scene, person, second ? b.x - 10 : left - (narrow ? 22 : several ? 124 : 58), y);
     if (second) continue;
     if (!row) write("not in use", right, y, look.muted, `11px ${FONT}`, "right");
     else write(narrow ? row[1] : `length ${row[1]}`, right, y, person ? look.ink : look.muted, `11px ${FONT}`, "right");
-    if (row && !person) write("padding", right - 58, y, look.muted, `11px ${FONT}`, "right");
-    if (person && several) write(`row ${nth} of ${count.get(person)}`, right - 116, y, look.muted);
+    if (row && !person) write("padding", left - 58, y, look.muted, `11px ${FONT}`, "right");
+    if (person && several) write(`row ${nth} of ${count.get(person)}`, left - 116, y, look.muted);
   }
 }
 

@@ -1,6 +1,6 @@
-// Shows the explorer on a page without a kernel: a model over plain values, and states that were prepared.
+// A model for a page without a kernel: plain values, and answers by the rules of a replay.
 
-import explorer from "./explorer.js";
+import { Session } from "./play.js";
 
 /** What `render` asks of a model: get, set, save_changes, on, off, send. answer: called with every intent. */
 export class Model {
@@ -18,19 +18,12 @@ export class Model {
   send(intent) { this.answer(intent, this); }
 }
 
-const chosen = (state) => Object.fromEntries(state.controls.map((control) => [control.name, control.value]));
-const same = (one, other) => Object.keys(one).every((name) => one[name] === other[name]);
-
-/** Show the first of these states in `el`, and the others where their controls lead to them. */
-export function show(el, states, at = 0) {
-  const here = states.map(chosen);
-  for (const [i, state] of states.entries())
-    for (const control of state.controls)
-      for (const option of control.options)
-        if (!here.some((other) => same({ ...here[i], [control.name]: option.value }, other))) option.why ||= "This page has no kernel to observe it";
-  const model = new Model({ state: states[0], at, busy: null }, (intent) => {
-    const found = here.findIndex((other) => same({ ...chosen(model.get("state")), [intent.set]: intent.value }, other));
-    if (found >= 0) model.set("state", states[found]);
+/** The explorer's model; given: see play.js. */
+export function playing(given) {
+  const session = new Session(given);
+  return new Model({ at: given.at, state: session.state(), busy: null }, (intent, model) => {
+    const { at, state } = session.ask(intent);
+    model.values.at = at; // one picture, not two
+    model.set("state", state);
   });
-  return explorer.render({ model, el });
 }

@@ -6,7 +6,8 @@ from .decoding_round import loop
 from .gain_over_steps import gain
 from .replay_timeline import timeline
 from .since_december import history
+from .since_releases import releases
 from .tables import table
 from .when_copies_pay import calculator
 
-__all__ = ["calculator", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]
+__all__ = ["calculator", "gain", "history", "ledger", "loop", "releases", "strategy_map", "table", "timeline"]

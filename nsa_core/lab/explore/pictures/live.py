@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ...bench.evidence import Evidence
 from .. import chart, front, palette
+from ..page import front_metadata
 
 # Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
 STILL = "NSA_CORE_STILL"
@@ -70,6 +71,7 @@ class LivePicture(anywidget.AnyWidget):
         still: Callable[[dict], Figure | str],
         hint: str,
     ):
+        self.name = name
         super().__init__(data=data, state=state, _esm=front.module(f"{name}.js"), _css=style())
         self._words, self._still, self.hint = words, still, f"In JupyterLab, run this cell: {hint}"
 
@@ -95,4 +97,8 @@ class LivePicture(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         live = {} if os.environ.get(STILL) else super()._repr_mimebundle_(**kwargs)[0]
         data, metadata = self.static()
-        return live | data, metadata
+        return live | data, metadata | self.on_a_page()
+
+    def on_a_page(self) -> dict:
+        """For a page without a kernel, which has all that the picture needs."""
+        return front_metadata(self.name, {"data": self.data, "state": self.state})

@@ -27,7 +27,7 @@ class Table:
     def html(self) -> str:
         frame = pandas.DataFrame(self.shown)
         style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*LOOK, *self._sides(frame)])
-        style.set_uuid(hashlib.sha256(repr((self.shown, self.marked)).encode()).hexdigest()[:8])
+        style.set_uuid(self._id)
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
         return style.set_caption(html.escape(self.caption)).to_html() if self.caption else style.to_html()
 
@@ -35,6 +35,12 @@ class Table:
         """Numbers to the right, words to the left, headers with them; pandas gives a column's cells its class."""
         sides = ["right" if column in self.numeric else "left" for column in frame]
         return [{"selector": f".col{at}", "props": f"text-align: {side}"} for at, side in enumerate(sides)]
+
+    @property
+    def _id(self) -> str:
+        """The same in every run, and another for another table: the styles of one page share a name space."""
+        said = repr((self.shown, sorted(self.marked), self.caption))
+        return "nsa" + hashlib.sha256(said.encode()).hexdigest()[:8]
 
     def _repr_mimebundle_(self, **_kwargs):
         lines = [
