@@ -87,11 +87,11 @@ def _replays(n):
                 case, "strategy", "fused", n["graph"][steps] * 3, "fused", **EXACT | {"contract": "live prefix"}
             )
             yield row(case, "part", COPY_ALL, n["copy"][steps] * n["share"], "copy")
+            yield row(case, "part", PRECOMPUTE, n["copy"][steps] * (1 - n["share"]))
             yield from (row(case, "floor", name, n["launch"]) for name in (TINY_COPY, ONE_NODE_GRAPH, EMPTY_LAUNCH))
 
 
 def _parts(n):
-    yield row("record-4", "part", PRECOMPUTE, n["compute"])
     yield row("record-4", "part", COPY_ONE, n["copy one"], "copy")
     yield row("record-4", "part", COPY_ONE, n["batched one"], "batched")
     yield row("record-4", "part", ONE_COPY, n["launch"], "copy")

@@ -32,8 +32,8 @@ LAYERS = [
     "lab.check",
     "lab.bench",
     "lab.decision",
-    "lab.explore",
     "lab.releases",
+    "lab.explore",
     "__main__",
 ]
 TRITON_HOMES = {"kernels", "strategies"}

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from datetime import date
 
 import pytest
@@ -50,7 +51,7 @@ NAMES = ("gain", "loop", "history", "timeline", "calculator", "ledger", "strateg
 
 
 def test_every_picture_of_the_package_is_tested(made):
-    assert set(made) == set(pictures.__all__) - {"table"} == set(NAMES)
+    assert set(made) == set(pictures.__all__) - {"compared", "table"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -201,3 +202,18 @@ def test_a_table_has_three_digits_units_and_a_marked_row():
 )
 def test_numbers_have_three_digits(number, words):
     assert live.three(number) == words
+
+
+def test_six_numbers_of_the_note_stand_beside_the_measured_ones(run):
+    shown = pictures.compared(run)._repr_mimebundle_()["text/plain"]
+    lines = [re.split(r"\s{2,}", line.strip(" *")) for line in shown.splitlines()[1:-1]]
+    found = {what: (note, measured) for what, note, measured in lines}
+    once, batched = run.speed_up("record-8").median, run.faster("record-4", "batched").median
+    assert len(found) == 6 and shown.endswith(run.conditions)
+    assert found["computing once, 8 steps"] == ("4.8 times as fast", f"{once:.1f} times as fast")
+    assert found["then batching the copies, 4 steps"] == ("6% shorter", f"{1 / batched - 1:.0%} longer")
+
+
+def test_tables_of_a_page_style_no_other_table():
+    ids = {re.search(r'<table id="(\w+)"', pictures.table([{"a": n}]).html)[1] for n in (1, 2)}
+    assert len(ids) == 2

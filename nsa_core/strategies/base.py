@@ -176,13 +176,16 @@ class PlanStrategy(Strategy):
 
     @torch.inference_mode()  # no gradient is wanted, and every operation costs the host less without the bookkeeping
     def replay(self, batch: ReplayBatch, extent: Extent | None) -> ReplayReport:
-        values = [sources(v) for v in self._compute(batch, extent, self.every_step)]
-        # one value for all steps, or with a step offset one each
-        plans = [pair(into, value) for into, value in zip(self.destinations, cycle(values), strict=False)]
+        plans = self.plans(self._compute(batch, extent, self.every_step))
         self.torn = self.every_step
         paths = self.execute(plans)
         self.torn = NO_STEPS
         return ReplayReport(self.name, extent.rows, extent.columns, extent.host_reads, paths)
+
+    def plans(self, values: Sequence[PrecomputedMetadata]) -> list[CopyPlan]:
+        """A plan for each step. values: one for all steps, or with a step offset one each."""
+        found = [sources(value) for value in values]
+        return [pair(into, value) for into, value in zip(self.destinations, cycle(found), strict=False)]
 
     def execute(self, plans: list[CopyPlan]) -> dict[str, int]:
         """Run one plan per step; returns how many operations of each kind that took."""

@@ -68,6 +68,7 @@ class Evidence:
     def conditions(self) -> str:
         """Machine, hosts, versions, commits and dates, each named once; and what the set still lacks."""
         rows = [run.rows[0] for run in self.runs]
+        days = [row["date"][:10] for row in rows]
 
         def each(text: Callable[[Row], str]) -> str:
             return " / ".join(dict.fromkeys(map(text, rows)))
@@ -80,7 +81,7 @@ class Evidence:
             each(lambda row: f"torch {row['torch']}"),
             each(lambda row: f"triton {row['triton']}"),
             each(_commit),
-            " to ".join(dict.fromkeys((min(r["date"] for r in rows), max(r["date"] for r in rows)))),
+            " to ".join(dict.fromkeys((min(days), max(days)))),
             *(["busy: " + each(lambda row: row.get("busy") or "no")] if any(r.get("busy") for r in rows) else []),
             *([self.lacks] if self.lacks else []),
         ]
@@ -149,9 +150,9 @@ class Evidence:
         return self.faster(case, "copy", "eager")
 
     def copy_share(self, case: str) -> Spread:
-        """The part of the kept path's loop time that the copies of its N steps take alone; 0..1."""
-        copies = {"kind": "part", "name": parts.COPY_ALL, "strategy": "copy"}
-        return self.over_runs(lambda run: run.ratio(case, copies, whole("copy")).at_most(1))
+        """The part of the kept path's loop time that goes beyond computing once, into the copies to N steps; 0..1."""
+        compute = {"kind": "part", "name": parts.PRECOMPUTE, "strategy": None}
+        return self.over_runs(lambda run: run.ratio(case, compute, whole("copy")).rest)
 
     def over_runs(self, ask: Callable[["Evidence"], Spread]) -> Spread:
         """What `ask` says of each run that can answer, summarised. NotMeasured when none can."""

@@ -21,6 +21,12 @@ class Spread:
     def scaled(self, factor: float) -> "Spread":
         return Spread(self.median * factor, self.low * factor, self.high * factor, self.count)
 
+    @property
+    def rest(self) -> "Spread":
+        """Of a share, what it leaves of the whole; 0 where the share is more than all."""
+        left = [max(1 - share, 0.0) for share in (self.median, self.high, self.low)]
+        return Spread(*left, self.count)
+
     def at_most(self, limit: float) -> "Spread":
         return Spread(min(self.median, limit), min(self.low, limit), min(self.high, limit), self.count)
 

@@ -355,7 +355,7 @@ CLAIMS: tuple[Claim, ...] = (
         "C6",
         "number",
         "Copies are about 10% of the total.",
-        "copies of N steps alone over the copy strategy",
+        "what copy takes beyond computing once, over all of it",
         _by_steps(_share),
         _in_both(lambda e, case: near(e.copy_share(case), 0.10)),
         "copies five times cheaper beside the same computing",
@@ -479,7 +479,7 @@ CLAIMS: tuple[Claim, ...] = (
         "criterion",
         "Look again only if copies pass 50% of the total, production shows a bottleneck, or a "
         "significant insight turns up.",
-        f"the first condition: copies of N steps alone above {COPY_SHARE_LIMIT:.0%} of the copy strategy",
+        f"the first condition: what copy takes beyond computing once, above {COPY_SHARE_LIMIT:.0%} of it",
         lambda e: (
             f"copies take {_by_steps(_share)(e)}: "
             + (

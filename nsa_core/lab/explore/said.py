@@ -2,6 +2,7 @@
 
 import functools
 import json
+from datetime import date
 
 import torch
 
@@ -26,6 +27,21 @@ def evidence() -> Evidence:
     return committed()
 
 
+def gpu() -> str:
+    """The machine of those runs."""
+    return evidence().machine
+
+
+def day() -> str:
+    """The day of the newest of those runs, `3 May 2026`."""
+    return _day(max(row["date"] for row in evidence().rows))
+
+
+def _day(moment: str) -> str:
+    of = date.fromisoformat(moment[:10])
+    return f"{of.day} {of:%B %Y}"
+
+
 def us(steps: int, strategy: str) -> float:
     """Loop time of one replay of 32 requests of 4,096 tokens, microseconds."""
     return evidence().loop(STEPS_CASES[steps], strategy).median
@@ -41,6 +57,17 @@ def share(steps: int) -> float:
     return evidence().copy_share(STEPS_CASES[steps]).median
 
 
+def host(steps: int, strategy: str) -> float:
+    """Time of the CPU for one replay timed alone, until the call returns; microseconds."""
+    return _replay(steps, strategy)["host_us"]
+
+
+def busy(steps: int, strategy: str) -> float:
+    """The part of that time in which the GPU works; 0..1."""
+    row = _replay(steps, strategy)
+    return row["device_us"] / row["host_us"]
+
+
 def pays_up_to(steps: int) -> float:
     """The longest decode step, milliseconds, of which a refresh by copies is enough to matter."""
     return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
@@ -54,16 +81,6 @@ def measured_costs() -> costs.Costs:
 def launches(steps: int, strategy: str) -> int:
     """Operations on the GPU in one replay, as the profiler counted them."""
     return int(_replay(steps, strategy)["device_ops"])
-
-
-def host_us(steps: int, strategy: str) -> float:
-    """How long the call of one replay keeps the CPU; microseconds."""
-    return _replay(steps, strategy)["host_us"]
-
-
-def device_us(steps: int, strategy: str) -> float:
-    """How long the GPU works in one replay; microseconds."""
-    return _replay(steps, strategy)["device_us"]
 
 
 def sets_mb(steps: int, strategy: str) -> float:
@@ -178,15 +195,19 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
 
 
 @functools.cache
-def _calls() -> list[dict]:
-    text = (CHECKOUT_RESULTS / "replay-path.json").read_text(encoding="utf-8")
-    return json.loads(text)["replay_path"]["rows"]
+def _calls() -> dict:
+    return json.loads((CHECKOUT_RESULTS / "replay-path.json").read_text(encoding="utf-8"))["replay_path"]
 
 
-def call(strategy: str, tensors: str) -> float:
-    """Loop time of one call of a strategy, decode, 4 steps, by what it is given; microseconds."""
-    asked = {"mode": "decode", "strategy": strategy, "call": tensors}
-    return next(row["after_us"] for row in _calls() if asked.items() <= row.items())
+def call(strategy: str, way: str) -> float:
+    """One replay in decode by what is known of its tensors ("bind", "new", "fresh", ..); microseconds."""
+    asked = {"mode": "decode", "strategy": strategy, "call": way}
+    return next(row["after_us"] for row in _calls()["rows"] if asked.items() <= row.items())
+
+
+def calls_on() -> str:
+    """GPU and day of those calls."""
+    return f"{_calls()['gpu']}, {_day(_calls()['date'])}"
 
 
 def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
@@ -205,15 +226,18 @@ def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
 
 
 FACTS = {
+    "call": call,
+    "calls_on": calls_on,
+    "gpu": gpu,
+    "day": day,
+    "host": host,
+    "busy": busy,
     "released": released,
     "released_operations": released_operations,
     "stale": stale,
-    "call": call,
     "pays_up_to": pays_up_to,
     "measured_costs": measured_costs,
     "launches": launches,
-    "host_us": host_us,
-    "device_us": device_us,
     "sets_mb": sets_mb,
     "moved_mb": moved_mb,
     "set_gb": set_gb,

@@ -5,7 +5,7 @@
 //        rounds      [{guesses: [word], accepted, own, other}]; own: the big model's word after the accepted ones;
 //                    other: how many tokens a second request accepts in the same round
 //        boxes       {name: {title, text, writes}}; names as in BOXES; writes only where a refresh is
-//        source
+//        source, bars: what stands below; bars only where they are drawn
 // state: moment      0 .. moments(data) - 1; one box a moment, round after round
 
 import { h, s, button, count, live, rove } from "./draw.js";
@@ -82,7 +82,7 @@ export default {
       h("h3", {}, "One round of speculative decoding"),
       h("p", { class: "pic-lead" }, "A token is a word or a part of one. A small model guesses a few of them, and the big model checks all of them in one pass. What is accepted is what the big model would have written alone, only sooner."),
       h("div", { class: "pic-play" }, play, back, on, slide), says, strip, round, h("div", { class: "pic-return", "aria-hidden": "true" }, h("span", {}, "next round")), explain,
-      h("figcaption", {}, data.source),
+      h("figcaption", {}, `${data.source} ${data.bars}`),
     );
     return ({ moment }, width) => {
       now = moment;

@@ -1,7 +1,7 @@
 """Pictures that move in JupyterLab and stand still everywhere else; one call each (extra `notebooks`)."""
 
 from .cheapest_way import strategy_map
-from .claims_table import ledger
+from .claims_table import compared, ledger
 from .decoding_round import loop
 from .gain_over_steps import gain
 from .replay_timeline import timeline
@@ -10,4 +10,15 @@ from .since_releases import releases
 from .tables import table
 from .when_copies_pay import calculator
 
-__all__ = ["calculator", "gain", "history", "ledger", "loop", "releases", "strategy_map", "table", "timeline"]
+__all__ = [
+    "calculator",
+    "compared",
+    "gain",
+    "history",
+    "ledger",
+    "loop",
+    "releases",
+    "strategy_map",
+    "table",
+    "timeline",
+]

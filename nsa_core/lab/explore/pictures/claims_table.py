@@ -4,11 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ...bench.evidence import Evidence
+from ...bench.evidence import RECORD_CASES, Evidence
 from ...decision import claims
+from ...decision.note import BATCHED, COPY_SHARE, SPEED_UPS, TOTALS
 from ..palette import SIGNS
 from .live import LivePicture
-from .tables import table
+from .tables import Table, table
 
 # What the decision rests on: is computing once right, and worth it; do copies matter; does batching them pay; can
 # anything else; and is the note's own condition for looking again met?
@@ -36,6 +37,30 @@ def ledger(evidence: Evidence) -> LivePicture:
         still=lambda _state: _still(rows),
         hint="filter while typing, and sort by any column.",
     )
+
+
+def compared(evidence: Evidence) -> Table:
+    """Six of the note's numbers beside the measured ones: ratios and a share, since times depend on the host."""
+    found = []
+    for n, case in RECORD_CASES.items():
+        found.append((f"computing once, {n} steps", _times(SPEED_UPS[n]), _times(evidence.speed_up(case).median)))
+    for n, case in RECORD_CASES.items():
+        noted, slower = BATCHED[n] / TOTALS[n]["after"], evidence.faster(case, "copy", "batched").median
+        found.append((f"then batching the copies, {n} steps", _change(noted), _change(slower)))
+    share, graph = evidence.copy_share(RECORD_CASES[4]), evidence.faster(RECORD_CASES[4], "graph")
+    found.append(("copies, as a part of the refresh, 4 steps", f"{COPY_SHARE:.0%}", f"{share.median:.0%}"))
+    found.append(("one kernel for everything, recorded, 4 steps", "unlikely to be faster", _times(graph.median)))
+    columns = ("what was done", "the note", "measured")
+    rows = [dict(zip(columns, line, strict=True)) for line in found]
+    return table(rows, marked=(2, 3), caption=f"Measured: {evidence.conditions}")
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.{0 if ratio >= 10 else 1}f} times as fast"
+
+
+def _change(ratio: float) -> str:
+    return f"{abs(ratio - 1):.0%} {'longer' if ratio > 1 else 'shorter'}"
 
 
 def ledger_rows(rulings: Sequence[claims.Ruling]) -> list[dict]:

@@ -54,8 +54,9 @@ DATA = {
         {"guesses": ["It", "was", "late"], "accepted": 0, "own": "Then", "other": 4},
     ],
     "boxes": BOXES,
-    "source": "An example with 3 guesses a round. The filled boxes are the refresh of the metadata, which this "
-    "project is about. Their bars are rows of the page tables of two requests; each bar is as long as its row.",
+    "source": "An example with 3 guesses a round. The refresh is what this project is about.",
+    "bars": "The filled boxes are the refreshes. Their bars are rows of the page tables of two requests; each bar is "
+    "as long as its row.",
 }
 
 
