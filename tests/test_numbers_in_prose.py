@@ -110,10 +110,6 @@ def test_no_number_in_prose_goes_unchecked(path):
     assert found == {}, "print these from a cell, which is compared, or quote the record"
 
 
-def test_the_notebook_of_the_decision_is_read():
-    assert "06_why_reverted.ipynb" in {path.name for path in NOTEBOOKS}
-
-
 @pytest.mark.parametrize(
     "text, found",
     [

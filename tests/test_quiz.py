@@ -4,7 +4,10 @@ import pytest
 
 from nsa_core.audit.report import AuditReport, Finding
 from nsa_core.lab.explore.gallery import TinyEngine, batch, cell_of
+from nsa_core.lab.explore.page import STILL
 from nsa_core.lab.explore.quiz import ask, repair
+
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 ANSWERS = {"3": "each row has its own `length`.", "4": "one is padding."}
 FINDING = Finding("wrong", "cu_seqlens_k", 1, "cu_seqlens_k[2] is 7 and should be 9", batch(A=7, B=2))
@@ -28,6 +31,13 @@ def test_without_a_kernel_the_answer_is_folded_away_and_markup_is_text():
     assert "<details><summary>Answer</summary>" in page["text/html"] and "&lt;cells&gt;" in page["text/html"]
     assert page["text/html"].index("<details>") < page["text/html"].index("<code>length</code>")
     assert page["text/plain"].endswith("Answer: 3, because each row has its own `length`.")
+
+
+def test_an_exported_page_can_do_without_the_widget(monkeypatch):
+    asked = ask("How many?", ANSWERS, 3)
+    assert VIEW in asked._repr_mimebundle_()[0]
+    monkeypatch.setenv(STILL, "1")
+    assert asked._repr_mimebundle_()[0].keys() == {"text/plain", "text/html"}
 
 
 def test_a_line_is_judged_by_the_audit_and_the_hint_names_the_cell():

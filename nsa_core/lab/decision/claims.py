@@ -259,6 +259,7 @@ CLAIMS: tuple[Claim, ...] = (
         _operations,
         HOST,
         _ANOTHER_HOST,
+        "A decode step needs no cat/arange, so that time is no part of the first.",
     ),
     Claim(
         "P4",

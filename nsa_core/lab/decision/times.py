@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from ..bench import BenchCase, build
 from ..bench.bytes_moved import BytesMoved, bytes_moved
 from ..bench.evidence import Evidence, NotMeasured
+from ..bench.floors import ONE_NODE_GRAPH
 from ..bench.recording import Row
 from ..bench.report import bandwidth
 from .break_even import BreakEven, measured_break_even
+from .criteria import SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,28 @@ def graph_rows(evidence: Evidence) -> list[tuple[Row, int]]:
     return [
         (row, row[sizes[row["name"]]]) for row in evidence.all(kind="strategy", mode="decode") if row["name"] in sizes
     ]
+
+
+def errors(evidence: Evidence) -> list[float]:
+    """How far the model is off, modelled over recorded loop time minus 1, in every decode replay by graph.
+
+    Cases whose own floor, timed in turns with them, was slow too are left out: the machine was, not the model.
+    """
+    times = fitted(evidence)
+    floors = {row["case"]: row["loop_us"] for row in evidence.all(kind="floor", name=ONE_NODE_GRAPH)}
+    slow = {case for case, us in floors.items() if us > SIGNIFICANT * statistics.median(floors.values())}
+    rows = [(row, moved) for row, moved in graph_rows(evidence) if row["case"] not in slow]
+    return [times.graph(moved) / row["loop_us"] - 1 for row, moved in rows]
+
+
+def one_set_wins_from(evidence: Evidence, steps: int) -> int:
+    """Tokens in a decode batch, a power of two, from which on one set is significantly faster than N."""
+    times, unit = fitted(evidence), moved_by(BenchCase("unit", bs=1, lengths=1024, steps=steps))
+    for k in range(10, 31):
+        us = times.by_way(steps, scaled(unit, 2**k / 1024))
+        if us["graph"] >= SIGNIFICANT * us["shared+graph"]:
+            return 2**k
+    raise ValueError(f"{steps} steps: one set is nowhere faster; with 2 steps or more it is where bytes decide")
 
 
 def moved_by(case: BenchCase) -> BytesMoved:

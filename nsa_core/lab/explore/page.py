@@ -21,6 +21,8 @@ from .story import Roster
 from .traffic import Traffic
 
 METADATA = "nsa_front"
+# Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
+STILL = "NSA_CORE_STILL"
 
 
 def front_metadata(module: str, model: dict) -> dict:

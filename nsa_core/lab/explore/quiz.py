@@ -1,5 +1,6 @@
 """Questions that a reader answers before the page does: predict what a replay does, or repair a refresh."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -8,7 +9,7 @@ import anywidget
 import traitlets
 
 from ...audit.report import AuditReport
-from .page import front_metadata
+from .page import STILL, front_metadata
 
 _FRONT = Path(__file__).parent / "front"
 _MOVES = "In JupyterLab, run this cell: you can then choose an answer and are told why."
@@ -25,9 +26,8 @@ class Quiz(anywidget.AnyWidget):
     chosen = traitlets.Int(-1).tag(sync=True)
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        data |= {"text/plain": self._plain(), "text/html": self._html()}
+        live = {} if os.environ.get(STILL) else super()._repr_mimebundle_(**kwargs)[0]
+        data = live | {"text/plain": self._plain(), "text/html": self._html()}
         model = {"question": self.question, "code": self.code, "options": self.options, "chosen": -1}
         return data, front_metadata("quiz", model)
 

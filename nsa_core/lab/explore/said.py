@@ -4,9 +4,18 @@ import functools
 import json
 from datetime import date
 
-from ..bench.evidence import CHECKOUT_RESULTS, STEPS_CASES, Evidence, committed
+import torch
+
+from ... import ForwardMode, NSAConfig
+from ...metadata import allocate
+from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
+from ..bench.exposure import INSIDE
 from ..bench.recording import read
+from ..decision import claims, costs
+from ..decision import times as times_model
+from ..decision.criteria import BOTTLENECK_SHARE
 from ..releases import recorded
+from . import decisions
 from .observe import CellState, Observation
 from .setup import Setup
 from .trace_batches import full_size
@@ -50,13 +59,86 @@ def share(steps: int) -> float:
 
 def host(steps: int, strategy: str) -> float:
     """Time of the CPU for one replay timed alone, until the call returns; microseconds."""
-    return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")["host_us"]
+    return _replay(steps, strategy)["host_us"]
 
 
 def busy(steps: int, strategy: str) -> float:
     """The part of that time in which the GPU works; 0..1."""
-    row = evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
+    row = _replay(steps, strategy)
     return row["device_us"] / row["host_us"]
+
+
+def pays_up_to(steps: int) -> float:
+    """The longest decode step, milliseconds, of which a refresh by copies is enough to matter."""
+    return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
+
+
+def measured_costs() -> costs.Costs:
+    """What computing, copying and batching a step cost in a refresh of 4 steps: the calculator's first preset."""
+    return costs.measured(evidence(), "fused")
+
+
+def launches(steps: int, strategy: str) -> int:
+    """Operations on the GPU in one replay, as the profiler counted them."""
+    return int(_replay(steps, strategy)["device_ops"])
+
+
+def sets_mb(steps: int, strategy: str) -> float:
+    """What the captured sets of 32 requests hold; 10^6 bytes."""
+    return _replay(steps, strategy)["captured_bytes"] / 1e6
+
+
+def moved_mb(steps: int, way: str) -> float:
+    """Bytes read and written by a refresh that copies, "generate"s every set or "share"s one; 10^6 bytes."""
+    return _replay(steps, "copy")[f"bytes_{way}"] / 1e6
+
+
+def _replay(steps: int, strategy: str) -> dict:
+    return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
+
+
+def set_gb(bs: int, width: int) -> float:
+    """One captured set of decode, counted without allocating it; 10^9 bytes."""
+    table = torch.empty((1, width), dtype=torch.int32, device="meta")
+    tensors = allocate(NSAConfig(), table, bs, ForwardMode.DECODE).tensors().values()
+    return sum({id(tensor): tensor.nbytes for tensor in tensors}.values()) / 1e9
+
+
+@functools.cache
+def best_batched() -> list[decisions.Alternative]:
+    """The best batched form of every recorded plan."""
+    return decisions.best_batched(evidence())
+
+
+def best(steps: int, contract: str) -> decisions.Alternative:
+    """The fastest way in a contract."""
+    return decisions.best(evidence(), steps, contract)
+
+
+def faster(plan: str, strategy: str) -> float:
+    """How many times as fast as the copies a strategy is in a recorded plan."""
+    return evidence().faster(PLANS[plan], strategy).median
+
+
+def map_error(steps: int) -> float:
+    """How far the calculator's sum of costs is from the measured refresh by copies; 0..1."""
+    return abs(measured_costs().totals(steps)["copy"] / us(steps, "copy") - 1)
+
+
+def claims_that(verdict: str) -> int:
+    """How many of the note's claims have a verdict."""
+    return sum(ruling.verdict == verdict for ruling in claims.ledger(evidence()))
+
+
+@functools.cache
+def model_errors() -> list[float]:
+    """How far the map's model is off, without sign, smallest first; 0..1."""
+    return sorted(map(abs, times_model.errors(evidence())))
+
+
+def one_set_wins_from(steps: int) -> int:
+    """Tokens in a decode batch from which on one set is faster than N."""
+    return times_model.one_set_wins_from(evidence(), steps)
 
 
 @functools.cache
@@ -70,12 +152,12 @@ def unread_share() -> float:
 
 
 @functools.cache
-def _exposed_rows() -> list[dict]:
+def exposed_rows() -> list[dict]:
     return read(CHECKOUT_RESULTS / "exposed" / "h100.jsonl")
 
 
 def _exposed(case: str, name: str) -> dict:
-    return next(row for row in _exposed_rows() if row["case"] == f"exposed-{case}" and row["name"] == name)
+    return next(row for row in exposed_rows() if row["case"] == f"exposed-{case}" and row["name"] == name)
 
 
 def exposed(case: str, strategy: str, place: str = "inside") -> float:
@@ -89,14 +171,26 @@ def decode_step(case: str) -> float:
 
 
 @functools.cache
-def _delta() -> dict:
+def delta_facts() -> dict:
+    """The recording of writing only what changed: cells compared, wrong ones, promises broken."""
     return json.loads((CHECKOUT_RESULTS / "delta-h100.json").read_text(encoding="utf-8"))
+
+
+def exposed_below(megabytes: float) -> list[float]:
+    """What every recorded refresh inside a graph adds that writes less; microseconds, smallest first."""
+    rows = [row for row in exposed_rows() if row.get("place") == INSIDE]
+    return sorted(row["exposed_us"] for row in rows if row["bytes_written"] < megabytes * 1e6)
+
+
+def exposed_noise() -> float:
+    """How far two recordings of the same step differ at most; microseconds."""
+    return max(abs(row["exposed_us"]) for row in exposed_rows() if row["name"] == "noise floor")
 
 
 def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, everything_new: bool = False) -> float:
     """What a way to refresh adds to a graph that only counts lengths up; microseconds."""
     asked = {"tokens": tokens, "steps": steps, "grows_by": grows_by, "everything_new": everything_new}
-    times = {row["way"]: row["us"] for row in _delta()["rows"] if asked.items() <= row.items()}
+    times = {row["way"]: row["us"] for row in delta_facts()["rows"] if asked.items() <= row.items()}
     return times[way] - times["nothing"]
 
 
@@ -158,9 +252,26 @@ FACTS = {
     "released": released,
     "released_operations": released_operations,
     "stale": stale,
+    "pays_up_to": pays_up_to,
+    "measured_costs": measured_costs,
+    "launches": launches,
+    "sets_mb": sets_mb,
+    "moved_mb": moved_mb,
+    "set_gb": set_gb,
+    "best": best,
+    "best_batched": best_batched,
+    "faster": faster,
+    "map_error": map_error,
+    "claims_that": claims_that,
+    "model_errors": model_errors,
+    "one_set_wins_from": one_set_wins_from,
+    "note": costs.table(),
     "exposed": exposed,
     "decode_step": decode_step,
+    "exposed_below": exposed_below,
+    "exposed_noise": exposed_noise,
     "delta": delta,
+    "delta_facts": delta_facts,
     "us": us,
     "times": times,
     "share": share,

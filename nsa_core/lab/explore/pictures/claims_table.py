@@ -101,13 +101,19 @@ def summary(rows: Sequence[dict]) -> str:
 
 
 def _still(rows: Sequence[dict]) -> str:
+    deciding, others = ([row for row in rows if row["deciding"] is which] for which in (True, False))
+    folded = f"<details><summary>The other {len(others)} claims</summary>{_table(others)}</details>"
+    return _table(deciding) + folded
+
+
+def _table(rows: Sequence[dict]) -> str:
     shown = [
         {
             "": r["id"],
             "the note says": r["claim"],
             "verdict": f"{r['sign']} {r['verdict']}".replace(" ", "\u00a0"),
-            "measured": r["measured"],
+            "measured": ". ".join(filter(None, (r["measured"], r["remark"]))),
         }
         for r in rows
     ]
-    return table(shown, marked=range(len(DECIDING)), caption="Marked: the six claims that decide.").html
+    return table(shown).html

@@ -12,10 +12,8 @@ from matplotlib.figure import Figure
 
 from ...bench.evidence import Evidence
 from .. import chart, front, palette
-from ..page import front_metadata
+from ..page import STILL, front_metadata
 
-# Set for `jupyter nbconvert --execute --to html`: nbconvert prefers a widget to its still picture, and has no kernel.
-STILL = "NSA_CORE_STILL"
 TITLE_CHARACTERS, SOURCE_CHARACTERS, LINE_INCHES = 120, 140, 0.14
 CHARACTER = 0.0095  # of a label, as a part of the axis
 

@@ -7,18 +7,19 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from ...bench.evidence import Evidence, committed_set, load
-from ...decision.costs import BATCHED, MOST_STEPS, ONE_LAUNCH, Answer, Costs, answer, presets
+from ...decision.costs import BATCHED, MOST_STEPS, Answer, Costs, answer, presets
 from ...decision.criteria import BOTTLENECK_SHARE, COPY_SHARE_LIMIT, SIGNIFICANT
 from .. import palette
 from ..chart import COLOURS, INK, WORDS, figure, labels
+from ..decisions import KEEP, LAUNCH, LEAVE
 from .live import LivePicture, measured_on, middle, three, title
 
-LEAVE, KEEP, BATCH, LAUNCH = "leave it", "keep the copies", "batch the copies", ONE_LAUNCH
+BATCH = "batch the copies"
 PLAIN = {
-    "leave it": "Leave it: the replay is too short a part of a decode step to matter.",
-    "keep the copies": "Keep the copies: nothing here is clearly faster.",
-    "batch the copies": "Batch the copies.",
-    ONE_LAUNCH: "Do not copy at all: use one launch for all steps.",
+    LEAVE: "Leave it: the replay is too short a part of a decode step to matter.",
+    KEEP: "Keep the copies: nothing here is clearly faster.",
+    BATCH: "Batch the copies.",
+    LAUNCH: "Do not copy at all: use one launch for all steps.",
 }
 STEP_MS = [2 ** (k / 3) for k in range(21)]  # 1 to about 100 ms, for the still map
 

@@ -1,0 +1,112 @@
+"""The decision as tables, by the rule that `decide` applies: what to do where, and what was compared."""
+
+from collections.abc import Sequence
+
+from ..bench.evidence import PLANS, STEPS_CASES, Evidence
+from ..bench.recording import Row
+from ..decision import decide
+from ..decision.costs import ONE_LAUNCH
+from ..decision.criteria import BOTTLENECK_SHARE, EXACT, LIVE_PREFIX, SIGNIFICANT, Alternative, refresh_share
+from ..decision.decision import Judgement, judgement, measured_alternatives
+
+LEAVE, KEEP, LAUNCH = "leave it", "keep the copies", ONE_LAUNCH
+LAUNCHED_ONCE = ("fused", "graph", "shared+fused", "shared+graph")  # the strategies that copy nothing
+UNITS = {
+    "decode step": "ms",
+    "refresh by copies": "\u00b5s",
+    "of it copies": "%",
+    "of the step": "%",
+    "time": "\u00b5s",
+    "N sets, GPU time": "\u00b5s",
+    "one set, GPU time": "\u00b5s",
+    "N sets": "MB",
+    "one set": "MB",
+}
+
+
+def what_to_do(
+    evidence: Evidence, steps: Sequence[int] = (2, 4, 8), step_ms: Sequence[float] = (4, 10, 30)
+) -> list[Row]:
+    """A row for every number of draft steps and length of a decode step."""
+    return [_verdict(evidence, n, ms) for n in steps for ms in step_ms]
+
+
+def _verdict(evidence: Evidence, steps: int, step_ms: float) -> Row:
+    judged = judgement(evidence, STEPS_CASES[steps], step_ms * 1e3, LIVE_PREFIX)
+    action, because = _action(judged)
+    return {
+        "draft steps": steps,
+        "decode step": step_ms,
+        "refresh by copies": judged.copy.median,
+        "of it copies": evidence.copy_share(STEPS_CASES[steps]).median,
+        "of the step": refresh_share(judged.copy.median, step_ms * 1e3),
+        "what to do": action,
+        "because": because,
+    }
+
+
+def _action(judged: Judgement) -> tuple[str, str]:
+    """In the words of the calculator's map, and the condition that says so."""
+    _, bottleneck, better = judged.criteria
+    best, times = judged.alternatives[0].name, f"up to {judged.alternatives[0].faster.median:.0f} times as fast"
+    if not bottleneck.met:
+        return LEAVE, f"condition 2 fails: below {BOTTLENECK_SHARE:.0%} of the step"
+    if not better.met:
+        return KEEP, f"condition 3 fails: nothing is {SIGNIFICANT} times as fast"
+    return LAUNCH if best in LAUNCHED_ONCE else best, f"conditions 2 and 3: {times}"
+
+
+def beside_copy(evidence: Evidence, steps: int = 4) -> list[Row]:
+    """Every way that was timed beside the copies, the fastest first."""
+    ways = sorted(measured_alternatives(evidence, STEPS_CASES[steps]), key=lambda way: way.us)
+    return [
+        {
+            "way": way.name,
+            "contract": way.contract,
+            "time": way.us,
+            "times as fast as copy": way.faster.median,
+            "at the low end": way.faster.low,
+            f"{SIGNIFICANT} or more": way.significant,
+        }
+        for way in ways
+    ]
+
+
+def _exact_ways(evidence: Evidence) -> dict[str, list[Alternative]]:
+    """By plan, all that copies or shares, the fastest first."""
+    return {plan: judgement(evidence, case, None, EXACT).alternatives for plan, case in PLANS.items()}
+
+
+def best_batched(evidence: Evidence) -> list[Alternative]:
+    """The best batched form of every plan."""
+    return [next(way for way in ways if way.batches) for ways in _exact_ways(evidence).values()]
+
+
+def batched_by_plan(evidence: Evidence) -> list[Row]:
+    """In every recorded plan: the best batched form, and PyTorch's own `foreach`."""
+    return [
+        {
+            "refresh": plan,
+            "best batched form": best.name,
+            "times as fast as copy": best.faster.median,
+            "the revert stands": not best.significant,
+            "foreach, times as fast": next((way.faster.median for way in ways if way.name == "foreach"), None),
+        }
+        for (plan, ways), best in zip(_exact_ways(evidence).items(), best_batched(evidence), strict=True)
+    ]
+
+
+def best(evidence: Evidence, steps: int, contract: str) -> Alternative:
+    """The fastest way in a contract."""
+    return decide(evidence, steps, contract=contract).judgement.alternatives[0]
+
+
+def shared_sets(evidence: Evidence) -> list[Row]:
+    """By number of draft steps: how long the GPU works, and what N sets and one hold."""
+    rows = []
+    for n, case in STEPS_CASES.items():
+        own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
+        device = {"N sets, GPU time": own["device_us"], "one set, GPU time": one["device_us"]}
+        memory = {"N sets": own["captured_bytes"] / 1e6, "one set": one["captured_bytes"] / 1e6}
+        rows.append({"draft steps": n} | device | memory)
+    return rows
