@@ -16,13 +16,12 @@ from ... import ForwardMode, NSAConfig
 from ...metadata import allocate
 from ..bench import BenchCase, grid
 from ..bench.evidence import RECORD_CASES, STEPS_CASES, Evidence
-from ..bench.floors import ONE_NODE_GRAPH
+from ..bench.floors import COMPILED_LAUNCH, EMPTY_LAUNCH, ONE_NODE_GRAPH
 from ..bench.recording import Row
-from ..bench.report import bandwidth, bound_of
+from ..bench.report import bandwidth, bound_of, find
 from ..decision.times import Times, graph_rows, moved_by, scaled
 from ..decision.times import fitted as fitted
 from .chart import COLOURS, DIFFERENT, GREY, SAME, SMALL, Chart, figure, finish, labels, legend, name_rows
-from .figures_copies import cheapest_launch
 
 MARKS = {"eager": "s", "copy": "o", "batched": "v", "fused": "^", "graph": "D", "shared+graph": "x"}
 IN_CALLER = "fused, in the caller's graph"
@@ -155,6 +154,11 @@ def strategies_chart(evidence: Evidence) -> Chart:
     title = "one replay of decode steps, bs 32, 4096 tokens; open: 4 steps, filled: 8"
     labels(ax, title, "loop time, microseconds, log scale", "", "lower right")
     return finish(fig, lines, evidence)
+
+
+def cheapest_launch(evidence: Evidence) -> str:
+    """The cheapest Triton launch that was timed; older recordings have the ordinary one only."""
+    return next(name for name in (COMPILED_LAUNCH, EMPTY_LAUNCH) if find(evidence.rows, kind="floor", name=name))
 
 
 def _floors(draw, evidence: Evidence, case: str, lines: list[str]) -> None:

@@ -3,8 +3,9 @@
 import functools
 import json
 
-from ..bench.evidence import CHECKOUT_RESULTS, STEPS_CASES, Evidence, committed
+from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
 from ..bench.recording import read
+from ..decision import measured_break_even, note
 from .observe import CellState, Observation
 from .setup import Setup
 from .trace_batches import full_size
@@ -29,6 +30,55 @@ def times(steps: int, slow: str, fast: str) -> float:
 def share(steps: int) -> float:
     """The part of a replay by copies that is spent copying; 0..1."""
     return evidence().copy_share(STEPS_CASES[steps]).median
+
+
+def launches(steps: int, strategy: str) -> int:
+    """Operations on the GPU in one replay, as the profiler counted them."""
+    return int(_replay(steps, strategy)["device_ops"])
+
+
+def device_us(steps: int, strategy: str) -> float:
+    """How long the GPU works in one replay; microseconds."""
+    return _replay(steps, strategy)["device_us"]
+
+
+def _replay(steps: int, strategy: str) -> dict:
+    return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
+
+
+def alone(name: str, column: str = "loop_us", strategy: str | None = None, case: str = "record-4") -> float:
+    """A part of a replay, or a floor, timed alone."""
+    return evidence().row(case, name, strategy=strategy)[column]
+
+
+def gain(steps: int) -> float:
+    """How many times as fast computing once is."""
+    return evidence().speed_up(STEPS_CASES[steps]).median
+
+
+def gain_limit() -> float:
+    """What that cannot exceed, by the fitted costs of computing and of copying a step."""
+    return measured_break_even(evidence()).speed_up_limit
+
+
+def forms(name: str) -> list[float]:
+    """How many times as fast as `copy` a form of the copies is, for every recorded plan; slowest first."""
+    return sorted(evidence().faster(case, name).median for case in PLANS.values())
+
+
+def contiguous_share(of: str) -> float:
+    """Of a decode step's "copies" or "bytes", those that are contiguous on both sides; 0..1."""
+    plan = evidence().row(STEPS_CASES[4], "copies of 1 step", kind="plan")
+    return {
+        "copies": plan["contiguous_copies"] / plan["copies"],
+        "bytes": plan["contiguous_bytes"] / plan["copied_bytes"],
+    }[of]
+
+
+def equal_cells(mode: str) -> int:
+    """Cells compared on the GPU, every step computed against computed once."""
+    (fact,) = evidence().all(kind="fact", name="steps are equal", mode=mode)
+    return fact["cells"] if fact["value"] else 0
 
 
 @functools.cache
@@ -73,6 +123,16 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
 
 
 FACTS = {
+    "alone": alone,
+    "contiguous_share": contiguous_share,
+    "device_us": device_us,
+    "equal_cells": equal_cells,
+    "evidence": evidence,
+    "forms": forms,
+    "gain": gain,
+    "gain_limit": gain_limit,
+    "launches": launches,
+    "note": note,
     "exposed": exposed,
     "decode_step": decode_step,
     "delta": delta,

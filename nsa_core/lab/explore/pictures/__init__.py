@@ -2,6 +2,7 @@
 
 from .cheapest_way import strategy_map
 from .claims_table import ledger
+from .copy_forms import forms
 from .decoding_round import loop
 from .gain_over_steps import gain
 from .replay_timeline import timeline
@@ -9,4 +10,4 @@ from .since_december import history
 from .tables import table
 from .when_copies_pay import calculator
 
-__all__ = ["calculator", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]
+__all__ = ["calculator", "forms", "gain", "history", "ledger", "loop", "strategy_map", "table", "timeline"]
