@@ -40,7 +40,8 @@ def sentence(data: dict, state: dict) -> str:
     """What the picture says; front/forms.js says the same."""
     copy, *others = data["plans"][state["plan"]]
     listed = ", ".join(f"{way['name']} {way['faster']:.2f}" for way in others)
-    return f"{state['plan']}: copy takes {three(copy['us'])} \u00b5s. Times as fast as copy (above 1 is faster): {listed}."
+    taken = f"{state['plan']}: copy takes {three(copy['us'])} \u00b5s."
+    return f"{taken} Times as fast as copy (above 1 is faster): {listed}."
 
 
 def _still(data: dict, state: dict) -> Figure:
