@@ -66,13 +66,10 @@ def forms(name: str) -> list[float]:
     return sorted(evidence().faster(case, name).median for case in PLANS.values())
 
 
-def contiguous_share(of: str) -> float:
-    """Of a decode step's "copies" or "bytes", those that are contiguous on both sides; 0..1."""
-    plan = evidence().row(STEPS_CASES[4], "copies of 1 step", kind="plan")
-    return {
-        "copies": plan["contiguous_copies"] / plan["copies"],
-        "bytes": plan["contiguous_bytes"] / plan["copied_bytes"],
-    }[of]
+def copied(operation: str, contiguous: bool) -> list[dict]:
+    """The copies of a step that were a "memcpy" or a "kernel" on the GPU, by whether they lie in one piece."""
+    copies = evidence().all(kind="copy")
+    return [row for row in copies if (row["operation"], row["contiguous"]) == (operation, contiguous)]
 
 
 def equal_cells(mode: str) -> int:
@@ -124,7 +121,7 @@ def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, ever
 
 FACTS = {
     "alone": alone,
-    "contiguous_share": contiguous_share,
+    "copied": copied,
     "device_us": device_us,
     "equal_cells": equal_cells,
     "evidence": evidence,
