@@ -48,6 +48,7 @@ function bars(ways, width, foot, note) {
     drawn.push(s("line", { x1: x(tick), x2: x(tick), y1: 0, y2: foot, class: "axis" }),
       s("text", { x: x(tick), y: foot + 16, "text-anchor": "middle", class: "small muted" }, tick ? us(tick) : "0"));
   }
+  drawn.push(s("line", { x1: x(ways[0].us), x2: x(ways[0].us), y1: 0, y2: foot, style: "stroke: var(--nsa-muted)", "stroke-dasharray": "5 4" }));
   ways.forEach((way, at) => {
     const y = ROW * at, told = at && width >= 560 ? `, ${way.faster.toFixed(2)} times as fast` : "";
     const range = at ? `\n${way.faster.toFixed(2)} times as fast as copy, ${way.low.toFixed(2)} to ${way.high.toFixed(2)}` : "";
@@ -55,8 +56,7 @@ function bars(ways, width, foot, note) {
     note.on(bar, `${way.name}: ${us(way.us)}${range}\nThe GPU works ${us(way.device)} in ${count(way.operations, "operation")}.`);
     drawn.push(s("text", { x: 0, y: y + 22 }, way.name), bar,
       s("rect", { x: left, y: y + 31, width: Math.max(x(way.device) - left, 1), height: 6, style: "fill: var(--nsa-ink)" }),
-      s("text", { x: x(way.us) + 7, y: y + 22, class: "small" }, us(way.us) + told));
+      s("text", { x: x(way.us) + 7, y: y + 22, class: "small halo" }, us(way.us) + told));
   });
-  drawn.push(s("line", { x1: x(ways[0].us), x2: x(ways[0].us), y1: 0, y2: foot, style: "stroke: var(--nsa-muted)", "stroke-dasharray": "5 4" }));
   return drawn;
 }

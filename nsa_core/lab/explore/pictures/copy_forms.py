@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from ...bench.evidence import PLANS, Evidence
 from ..chart import COLOURS, GREY, INK, WORDS, figure, labels, name_rows
-from .live import LivePicture, measured_on, three, title
+from .live import LivePicture, measured_on, three
 
 WAYS = ("copy", "foreach", "batched-each", "batched", "batched-strided", "batched-steps")
 
@@ -51,11 +51,15 @@ def _still(data: dict, state: dict) -> Figure:
         ax.barh(row - 0.12, way["us"], height=0.5, color=COLOURS[way["name"]])
         ax.barh(row + 0.3, way["device"], height=0.16, color=INK)
         said = f"{three(way['us'])} \u00b5s" + (f", {way['faster']:.2f} times as fast" if row else "")
-        ax.text(way["us"], row - 0.12, f"  {said}", va="center", fontsize=WORDS)
-    ax.axvline(ways[0]["us"], color=GREY, lw=0.8, ls="--")
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        at = (way["us"], row - 0.12)
+        ax.annotate(said, at, (7, 0), textcoords="offset points", va="center", fontsize=WORDS, bbox=paper)
+    ax.axvline(ways[0]["us"], color=GREY, lw=0.8, ls="--", zorder=0)
     name_rows(ax, [way["name"] for way in ways])
     ax.set_xlim(0, 1.35 * max(way["us"] for way in ways))
-    labels(ax, title(sentence(data, state)), "microseconds; thin black bars: what of it the GPU works", "")
+    labels(
+        ax, f"{state['plan']}: one refresh by six ways; dashed: copy", "microseconds; thin bars: the GPU's work", ""
+    )
     ax.tick_params(labelsize=WORDS)
     ax.grid(False, axis="y")
     return fig

@@ -1,5 +1,6 @@
 """A table as readers want it: three digits, units in the header, the row that matters marked."""
 
+import hashlib
 import html
 from collections.abc import Collection, Mapping, Sequence
 
@@ -7,6 +8,11 @@ import pandas
 
 from ...bench.report import text
 from .live import three
+
+LOOK = [
+    {"selector": "th, td", "props": "padding: 4px 12px; vertical-align: top"},
+    {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 12px; font-size: 90%"},
+]
 
 
 class Table:
@@ -20,13 +26,15 @@ class Table:
     @property
     def html(self) -> str:
         frame = pandas.DataFrame(self.shown)
-        right = [{"selector": "th, td", "props": "padding: 4px 12px; text-align: left; vertical-align: top"}]
-        style = frame.style.hide(axis="index").set_table_styles(right).format(html.escape)
-        style.set_uuid("nsa").set_properties(
-            subset=[c for c in frame if c in self.numeric], **{"text-align": "right"}
-        )
+        style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*LOOK, *self._sides(frame)])
+        style.set_uuid(hashlib.sha256(repr((self.shown, self.marked)).encode()).hexdigest()[:8])
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
-        return style.set_caption(self.caption).to_html() if self.caption else style.to_html()
+        return style.set_caption(html.escape(self.caption)).to_html() if self.caption else style.to_html()
+
+    def _sides(self, frame: pandas.DataFrame) -> list[dict]:
+        """Numbers to the right, words to the left, headers with them; pandas gives a column's cells its class."""
+        sides = ["right" if column in self.numeric else "left" for column in frame]
+        return [{"selector": f".col{at}", "props": f"text-align: {side}"} for at, side in enumerate(sides)]
 
     def _repr_mimebundle_(self, **_kwargs):
         lines = [
@@ -59,5 +67,10 @@ def _shown(value: object, unit: str | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{100 * value:.0f}" if unit == "%" else f"{value:,}" if isinstance(value, int) else three(value)
+        return f"{100 * value:.0f}" if unit == "%" else f"{value:,}" if isinstance(value, int) else _aligned(value)
     return str(value)
+
+
+def _aligned(number: float) -> str:
+    """Three digits, zeros at the end included: numbers of a column can be compared at a glance."""
+    return three(number) if abs(number) >= 100 or not number else format(number, "#.3g")
