@@ -17,7 +17,7 @@ from PIL import Image
 import nsa_core as nsa
 from nsa_core.__main__ import main
 from nsa_core.audit import oracle
-from nsa_core.lab.explore import exercises, frame, front, picture, trace_batches, words
+from nsa_core.lab.explore import frame, front, picture, trace_batches, words
 from nsa_core.lab.explore.observe import CONSTANT, FIELDS, CellState, Observation
 from nsa_core.lab.explore.scene import NOBODY, PADDING, STATES, cells_of, everybody, runs, scene
 from nsa_core.lab.explore.session import MODES, Session
@@ -607,30 +607,6 @@ def test_the_shell_names_the_extra_that_is_missing(monkeypatch, tmp_path, capsys
 
 
 # What the notebooks lean on
-
-WRONG = {
-    "decode unread": 77,
-    "decode tight": [9] * 7 + [10],
-    "decode stale": ([15] * 8, [11] * 8),
-    "verify longest": 23,
-    "verify rows": [5, 6],
-    "verify uncut": [3, 4, 5, 7],
-    "extend requests": [0, 0, 1],
-    "extend rows": [5, 6, 7, 12, 11],
-    "extend full": [4, 4, 4, 3],
-}
-
-
-@pytest.mark.parametrize("exercise", exercises.CHECKS)
-def test_an_exercise_raises_for_a_wrong_answer_and_for_none(exercise):
-    for answer, hint in ((..., "no answer yet"), (WRONG[exercise], exercise)):
-        with pytest.raises(AssertionError, match=hint):
-            exercises.grade(exercise, answer)
-
-
-def test_an_unknown_exercise_is_named():
-    with pytest.raises(ValueError, match="'nothing' is not known"):
-        exercises.grade("nothing", 1)
 
 
 def test_results_that_disagree_raise_at_the_first_cell(capsys):

@@ -3,13 +3,13 @@
 import pytest
 
 from nsa_core.lab.bench.evidence import STEPS_CASES
-from nsa_core.lab.explore.said import alone, copied, device_us, equal_cells, evidence, forms, gain, gain_limit, us
+from nsa_core.lab.explore.said import alone, copied, device_us, equal_cells, evidence, fitted, forms, gain, us
 
 HOLDS = {
     "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
     "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
     "04: computing once is faster, the more so the more steps": lambda: (
-        1 < gain(2) < gain(4) < gain(8) < gain_limit()
+        1 < gain(2) < gain(4) < gain(8) < fitted().speed_up_limit
     ),
     "04: copies cost more than the note's totals assume": lambda: alone("copies of 1 step", strategy="copy") > 15,
     "04: no step of decode takes the ranges of target verify": lambda: (

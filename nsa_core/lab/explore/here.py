@@ -65,7 +65,7 @@ def describing(case: BenchCase, budget_s: float = 0.2) -> Timed:
     calls = (
         Candidate("list them", lambda: copy_plan(captured, values, case.mode), None),
         Candidate("describe them", lambda: [describe(*pair) for pair in plan], described),
-        Candidate("`.copy_()` each", lambda: [dst.copy_(src) for dst, src in plan], None),
+        Candidate("copy each with .copy_()", lambda: [dst.copy_(src) for dst, src in plan], None),
     )
     timed = Timer(observer(_device()), budget_s=budget_s).time(calls)
     rows = [{f"the {len(plan)} copies of a set": name, "time": timing.host.median} for name, timing in timed.items()]

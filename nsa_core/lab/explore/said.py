@@ -5,7 +5,7 @@ import json
 
 from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
 from ..bench.recording import read
-from ..decision import measured_break_even, note
+from ..decision import BreakEven, measured_break_even, note
 from .observe import CellState, Observation
 from .setup import Setup
 from .trace_batches import full_size
@@ -56,9 +56,10 @@ def gain(steps: int) -> float:
     return evidence().speed_up(STEPS_CASES[steps]).median
 
 
-def gain_limit() -> float:
-    """What that cannot exceed, by the fitted costs of computing and of copying a step."""
-    return measured_break_even(evidence()).speed_up_limit
+@functools.cache
+def fitted() -> BreakEven:
+    """What computing and copying a step of decode cost, by the totals of all numbers of steps."""
+    return measured_break_even(evidence())
 
 
 def forms(name: str) -> list[float]:
@@ -125,9 +126,9 @@ FACTS = {
     "device_us": device_us,
     "equal_cells": equal_cells,
     "evidence": evidence,
+    "fitted": fitted,
     "forms": forms,
     "gain": gain,
-    "gain_limit": gain_limit,
     "launches": launches,
     "note": note,
     "exposed": exposed,
