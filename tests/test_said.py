@@ -19,8 +19,8 @@ HOLDS = {
     "05: describing costs more than the copies": lambda: (
         alone("copies of 1 step", "host_us", "batched") > alone("copies of 1 step", "host_us", "copy")
     ),
-    "05: one launch for all sets does better with more steps": lambda: (
-        [*by_steps("batched-steps")] == sorted(by_steps("batched-steps"))
+    "05: one launch for all sets does better with 16 steps than with one": lambda: (
+        by_steps("batched-steps")[-1] > by_steps("batched-steps")[0]
     ),
     "05: foreach is best at full width": lambda: (
         evidence().faster("decode-full-width", "foreach").median == forms("foreach")[-1]
