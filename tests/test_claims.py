@@ -6,7 +6,7 @@ from bench_rows import AS_ON_AN_H200, AS_RECORDED, recording
 from nsa_core.lab.bench.evidence import Evidence
 from nsa_core.lab.bench.stats import Spread
 from nsa_core.lab.decision import claims
-from nsa_core.lab.explore.figures_copies import ORIGINAL
+from nsa_core.lab.decision.note import ORIGINAL
 
 NUMBERED = {"P": 7, "C": 6, "B": 7, "A": 3, "D": 3}
 IDS = [f"{letter}{i}" for letter, count in NUMBERED.items() for i in range(1, count + 1)]

@@ -9,12 +9,13 @@ from datetime import date
 import pytest
 from PIL import Image
 
-from nsa_core.lab.bench.evidence import RECORD_CASES, STEPS_CASES, committed
+from nsa_core.lab.bench.evidence import PLANS, RECORD_CASES, STEPS_CASES, committed
 from nsa_core.lab.decision import claims, costs, measured_break_even, note, times
 from nsa_core.lab.explore import chart, pictures
 from nsa_core.lab.explore.pictures import (
     cheapest_way,
     claims_table,
+    copy_forms,
     decoding_round,
     gain_over_steps,
     live,
@@ -42,12 +43,13 @@ def made(run):
         "timeline": pictures.timeline(run),
         "calculator": pictures.calculator([run]),
         "ledger": pictures.ledger(run),
+        "forms": pictures.forms(run),
         "strategy_map": pictures.strategy_map(run),
         "releases": pictures.releases(),
     }
 
 
-NAMES = ("gain", "loop", "history", "timeline", "calculator", "ledger", "strategy_map", "releases")
+NAMES = ("gain", "loop", "history", "timeline", "calculator", "ledger", "forms", "strategy_map", "releases")
 
 
 def test_every_picture_of_the_package_is_tested(made):
@@ -145,6 +147,16 @@ def test_timeline_has_the_recorded_totals_and_counts(run):
             assert sum(segment["operations"] for segment in way["segments"]) == way["operations"]
             assert sum(segment["us"] for segment in way["segments"]) == pytest.approx(way["host"], rel=0.03)
     assert "spread evenly" in data["source"]
+
+
+def test_forms_have_the_recorded_times_and_copy_comes_first(run):
+    data = copy_forms.forms_data(run)
+    assert list(data["plans"]) == list(PLANS)
+    for label, case in PLANS.items():
+        ways = {way["name"]: way for way in data["plans"][label]}
+        assert list(ways) == list(copy_forms.WAYS) and ways["copy"]["faster"] == 1
+        assert ways["batched"]["us"] == run.loop(case, "batched").median
+        assert ways["batched"]["low"] == run.faster(case, "batched").low
 
 
 def test_calculator_keeps_its_arithmetic(run):

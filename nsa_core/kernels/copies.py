@@ -80,8 +80,8 @@ def copy_up_to_8(
 def copy_described(table, BLOCK: tl.constexpr):
     """Any number of 2-D copies. Grid: (blocks of the largest, copies).
 
-    table: int64 [copies, 6], a row per copy: source address, destination address, elements, columns,
-    elements between source rows, elements between destination rows.
+    table: int64 [copies, 6], a row per copy: source address, destination address, elements,
+    columns, elements between source rows, elements between destination rows.
     """
     row = table + tl.program_id(1) * 6
     src = tl.load(row).to(tl.pointer_type(tl.int32))

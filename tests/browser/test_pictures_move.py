@@ -14,7 +14,7 @@ import test_lab
 
 from nsa_core.lab.bench.evidence import committed
 from nsa_core.lab.explore import front, pictures
-from nsa_core.lab.explore.pictures import cheapest_way, gain_over_steps, when_copies_pay
+from nsa_core.lab.explore.pictures import cheapest_way, copy_forms, gain_over_steps, when_copies_pay
 
 tools, lab, artefacts = test_lab.tools, test_lab.lab, test_lab.artefacts  # its fixtures
 QUICK_MS = 100  # from an input to the picture
@@ -83,6 +83,8 @@ MOVES = [
     ("ledger", "button", "held", "click", "of 26 claims."),
     ("ledger", "button", "measured", "click", "P3"),
     ("ledger", "button", "Show the other 20", "click", "The batched kernel needs 480 lines."),
+    ("forms", "combobox", "what is refreshed", "ArrowDown", "decode, 8 steps: copy takes"),
+    ("forms", "img", "batched-steps: ", "focus", "times as fast as copy, "),
     ("strategy_map", "slider", "draft steps N", "End", "16 steps, 131,072 tokens"),
     ("strategy_map", "slider", "tokens in the batch", "End", "Use shared+graph"),
     ("strategy_map", "checkbox", "shared+graph", "click", "Use graph"),
@@ -104,6 +106,7 @@ def made():
         "timeline": pictures.timeline(run),
         "calculator": pictures.calculator([run]),
         "ledger": pictures.ledger(run),
+        "forms": pictures.forms(run),
         "strategy_map": pictures.strategy_map(run),
         "releases": pictures.releases(),
     }
@@ -167,7 +170,7 @@ def test_a_control_moves_the_picture(shown, name, role, control, how, says):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
-    "name", ["gain", "loop", "history", "timeline", "calculator", "ledger", "strategy_map", "releases"]
+    "name", ["gain", "loop", "history", "timeline", "calculator", "ledger", "forms", "strategy_map", "releases"]
 )
 def test_nothing_is_cut_off_at_any_width(shown, artefacts, name, width, scheme):
     page = shown(name, width, scheme)
@@ -232,17 +235,20 @@ def states_of(name, data):
     if name == "calculator":
         pairs = itertools.product(data["presets"], (1, 2, 4, 16), (1, 8, 9.92, 30.5, 100))
         return [{"steps": n, "step_ms": ms} | {k: v for k, v in p.items() if k != "name"} for p, n, ms in pairs]
+    if name == "forms":
+        return [{"plan": plan} for plan in data["plans"]]
     without = ([], ["graph"], ["shared+graph"], ["graph", "shared+graph"])
     pairs = itertools.product((1, 4, 7, 16), data["tokens"][::4], without)
     return [{"steps": n, "tokens": tokens, "without": less} for n, tokens, less in pairs]
 
 
-@pytest.mark.parametrize("name", ["gain", "calculator", "strategy_map"])
+@pytest.mark.parametrize("name", ["gain", "calculator", "forms", "strategy_map"])
 def test_browser_and_python_say_the_same(shown, made, name):
     data, page = made[name].data, shown(name)
     own = {
         "gain": lambda state: gain_over_steps.sentence(data, state),
         "calculator": when_copies_pay.sentence,
+        "forms": lambda state: copy_forms.sentence(data, state),
         "strategy_map": lambda state: cheapest_way.sentence(data, state),
     }[name]
     states = states_of(name, data)

@@ -106,15 +106,6 @@ def name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.invert_yaxis()
 
 
-def grouped_dots(ax: Axes, names: Sequence[str], groups: Mapping[str, Sequence[float | None]]) -> None:
-    """A dot for each group in every row: unlike a bar, a dot may stand on a log axis."""
-    for label, values in groups.items():
-        known = [(value, row) for row, value in enumerate(values) if value]
-        ax.plot(*zip(*known, strict=True), "o", ms=6, color=COLOURS[label], markeredgecolor=EDGE, label=label)
-    ax.set_ylim(-0.5, len(names) - 0.5)
-    name_rows(ax, names)
-
-
 def stacked_bars(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
     """One bar a row, made of parts."""
     begin = [0.0] * len(names)

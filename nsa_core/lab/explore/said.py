@@ -11,7 +11,7 @@ from ...metadata import allocate
 from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
 from ..bench.exposure import INSIDE
 from ..bench.recording import read
-from ..decision import claims, costs
+from ..decision import BreakEven, claims, costs, measured_break_even, note
 from ..decision import times as times_model
 from ..decision.criteria import BOTTLENECK_SHARE
 from ..releases import recorded
@@ -93,6 +93,11 @@ def moved_mb(steps: int, way: str) -> float:
     return _replay(steps, "copy")[f"bytes_{way}"] / 1e6
 
 
+def device_us(steps: int, strategy: str) -> float:
+    """How long the GPU works in one replay; microseconds."""
+    return _replay(steps, strategy)["device_us"]
+
+
 def _replay(steps: int, strategy: str) -> dict:
     return evidence().row(STEPS_CASES[steps], strategy, kind="strategy")
 
@@ -139,6 +144,39 @@ def model_errors() -> list[float]:
 def one_set_wins_from(steps: int) -> int:
     """Tokens in a decode batch from which on one set is faster than N."""
     return times_model.one_set_wins_from(evidence(), steps)
+
+
+def alone(name: str, column: str = "loop_us", strategy: str | None = None, case: str = "record-4") -> float:
+    """A part of a replay, or a floor, timed alone."""
+    return evidence().row(case, name, strategy=strategy)[column]
+
+
+def gain(steps: int) -> float:
+    """How many times as fast computing once is."""
+    return evidence().speed_up(STEPS_CASES[steps]).median
+
+
+@functools.cache
+def fitted() -> BreakEven:
+    """What computing and copying a step of decode cost, by the totals of all numbers of steps."""
+    return measured_break_even(evidence())
+
+
+def forms(name: str) -> list[float]:
+    """How many times as fast as `copy` a form of the copies is, for every recorded plan; slowest first."""
+    return sorted(evidence().faster(case, name).median for case in PLANS.values())
+
+
+def copied(operation: str, contiguous: bool) -> list[dict]:
+    """The copies of a step that were a "memcpy" or a "kernel" on the GPU, by whether they lie in one piece."""
+    copies = evidence().all(kind="copy")
+    return [row for row in copies if (row["operation"], row["contiguous"]) == (operation, contiguous)]
+
+
+def equal_cells(mode: str) -> int:
+    """Cells compared on the GPU, every step computed against computed once."""
+    (fact,) = evidence().all(kind="fact", name="steps are equal", mode=mode)
+    return fact["cells"] if fact["value"] else 0
 
 
 @functools.cache
@@ -265,7 +303,16 @@ FACTS = {
     "claims_that": claims_that,
     "model_errors": model_errors,
     "one_set_wins_from": one_set_wins_from,
-    "note": costs.table(),
+    "implied": costs.table(),
+    "alone": alone,
+    "copied": copied,
+    "device_us": device_us,
+    "equal_cells": equal_cells,
+    "evidence": evidence,
+    "fitted": fitted,
+    "forms": forms,
+    "gain": gain,
+    "note": note,
     "exposed": exposed,
     "decode_step": decode_step,
     "exposed_below": exposed_below,

@@ -2,6 +2,7 @@
 
 from .cheapest_way import strategy_map
 from .claims_table import compared, ledger
+from .copy_forms import forms
 from .decoding_round import loop
 from .gain_over_steps import gain
 from .replay_timeline import timeline
@@ -13,6 +14,7 @@ from .when_copies_pay import calculator
 __all__ = [
     "calculator",
     "compared",
+    "forms",
     "gain",
     "history",
     "ledger",

@@ -1,0 +1,65 @@
+"""Six ways to make the same copies: which is faster, by what is refreshed? Measured."""
+
+from matplotlib.figure import Figure
+
+from ...bench.evidence import PLANS, Evidence
+from ..chart import COLOURS, GREY, INK, WORDS, figure, labels, name_rows
+from .live import LivePicture, measured_on, three
+
+WAYS = ("copy", "foreach", "batched-each", "batched", "batched-strided", "batched-steps")
+
+
+def forms(evidence: Evidence, plan: str = "decode, 4 steps") -> LivePicture:
+    """A refresh by every form of the copies; what is refreshed can be changed."""
+    data = forms_data(evidence)
+    return LivePicture(
+        "forms",
+        data,
+        {"plan": plan},
+        words=lambda now: sentence(data, now),
+        still=lambda now: _still(data, now),
+        hint="choose what is refreshed: more steps, another mode, longer requests.",
+    )
+
+
+def forms_data(evidence: Evidence) -> dict:
+    """Fields as front/forms.js lists them; times in microseconds."""
+    return {
+        "plans": {label: [_way(evidence, case, name) for name in WAYS] for label, case in PLANS.items()},
+        "source": measured_on(evidence, "32 requests of 4,096 tokens where nothing else is said"),
+    }
+
+
+def _way(evidence: Evidence, case: str, name: str) -> dict:
+    row, faster = evidence.row(case, name, kind="strategy"), evidence.faster(case, name)
+    times = {"us": row["loop_us"], "device": row["device_us"], "operations": int(row["device_ops"])}
+    return {"name": name, **times, "faster": faster.median, "low": faster.low, "high": faster.high}
+
+
+def sentence(data: dict, state: dict) -> str:
+    """What the picture says; front/forms.js says the same."""
+    copy, *others = data["plans"][state["plan"]]
+    listed = ", ".join(f"{way['name']} {way['faster']:.2f}" for way in others)
+    taken = f"{state['plan']}: copy takes {three(copy['us'])} \u00b5s."
+    return f"{taken} Times as fast as copy (above 1 is faster): {listed}."
+
+
+def _still(data: dict, state: dict) -> Figure:
+    ways, fig = data["plans"][state["plan"]], figure(3.1)
+    ax = fig.subplots()
+    for row, way in enumerate(ways):
+        ax.barh(row - 0.12, way["us"], height=0.5, color=COLOURS[way["name"]])
+        ax.barh(row + 0.3, way["device"], height=0.16, color=INK)
+        said = f"{three(way['us'])} \u00b5s" + (f", {way['faster']:.2f} times as fast" if row else "")
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        at = (way["us"], row - 0.12)
+        ax.annotate(said, at, (7, 0), textcoords="offset points", va="center", fontsize=WORDS, bbox=paper)
+    ax.axvline(ways[0]["us"], color=GREY, lw=0.8, ls="--", zorder=0)
+    name_rows(ax, [way["name"] for way in ways])
+    ax.set_xlim(0, 1.35 * max(way["us"] for way in ways))
+    labels(
+        ax, f"{state['plan']}: one refresh by six ways; dashed: copy", "microseconds; thin bars: the GPU's work", ""
+    )
+    ax.tick_params(labelsize=WORDS)
+    ax.grid(False, axis="y")
+    return fig

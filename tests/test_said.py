@@ -1,0 +1,40 @@
+"""Does what the pages say in words still hold? A recording that turns one of these red asks for another sentence."""
+
+import pytest
+
+from nsa_core.lab.bench.evidence import STEPS_CASES
+from nsa_core.lab.explore.said import alone, copied, device_us, equal_cells, evidence, fitted, forms, gain, us
+
+HOLDS = {
+    "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
+    "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
+    "04: computing once is faster, the more so the more steps": lambda: (
+        1 < gain(2) < gain(4) < gain(8) < fitted().speed_up_limit
+    ),
+    "04: copies cost more than the note's totals assume": lambda: alone("copies of 1 step", strategy="copy") > 15,
+    "04: no step of decode takes the ranges of target verify": lambda: (
+        alone("cat/arange", case="precompute-parts") > alone("precompute only")
+    ),
+    "05: the note's form is slower everywhere": lambda: forms("batched")[-1] < 1,
+    "05: describing costs more than the copies": lambda: (
+        alone("copies of 1 step", "host_us", "batched") > alone("copies of 1 step", "host_us", "copy")
+    ),
+    "05: one launch for all sets does better with 16 steps than with one": lambda: (
+        by_steps("batched-steps")[-1] > by_steps("batched-steps")[0]
+    ),
+    "05: foreach is best at full width": lambda: (
+        evidence().faster("decode-full-width", "foreach").median == forms("foreach")[-1]
+    ),
+    "05: flat copies are memory copies, strided ones kernels": lambda: (
+        not copied("kernel", contiguous=True) and not copied("memcpy", contiguous=False)
+    ),
+}
+
+
+def by_steps(name):
+    return [evidence().faster(case, name).median for case in STEPS_CASES.values()]
+
+
+@pytest.mark.parametrize("sentence", HOLDS)
+def test_what_a_page_says_in_words_was_measured(sentence):
+    assert HOLDS[sentence]()
