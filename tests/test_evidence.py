@@ -24,6 +24,7 @@ from nsa_core.lab.bench.evidence import (
     NotMeasured,
     committed,
     load,
+    slow_cases,
     whole,
 )
 from nsa_core.lab.bench.report import beside_floors, bound_of
@@ -90,6 +91,18 @@ def test_a_share_is_at_least_none_of_it():
     compute = timed("precompute only", [120, 100, 130, 90, 99], kind="part", strategy=None)
     share = Evidence([*run([100] * 5, [10] * 5), compute]).copy_share(CASE)
     assert (share.low, share.median) == (0, 0) and share.high == pytest.approx(0.01)
+
+
+def test_a_case_timed_again_counts_by_its_faster_take():
+    slow, fast = run([150] * 5, [15] * 5), run([100] * 5, [10] * 5, take=2)
+    slow = [row | {"reference_us": 40} for row in slow]
+    for rows in (slow + fast, fast + slow):
+        assert Evidence(rows).loop(CASE, "copy").median == 100 and len(Evidence(rows).rows) == 2
+
+
+def test_cases_of_a_slow_phase_are_named():
+    rows = [{"case": f"case {us}", "reference_us": us} for us in (20, 21, 22, 23, 26, 40)]
+    assert slow_cases(rows) == ["case 26", "case 40"] and slow_cases([]) == []
 
 
 def test_a_recording_without_rounds_is_compared_by_its_quartiles():

@@ -4,6 +4,7 @@ A set is a folder of recordings, or one. It answers for each machine in it by al
 the median of the runs and their range, a ratio or a share is formed inside each run and then summarised likewise.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -50,7 +51,7 @@ class Evidence:
     """All runs of one machine, each a list of rows; `rows` is what they say together."""
 
     def __init__(self, *runs: Iterable[Row]) -> None:
-        listed = [list(rows) for rows in runs]
+        listed = [_fastest_takes(rows) for rows in runs]
         if not all(listed) or not listed:
             raise ValueError("rows is empty; a run has at least 1")
         self.runs = [self] if len(listed) == 1 else [Evidence(rows) for rows in listed]
@@ -201,6 +202,34 @@ def _quotient(over: Row, under: Row) -> Spread:
 
 def _by_round(row: Row, column: str) -> list[float]:
     return row.get(column + ROUNDS) or []
+
+
+def pace(rows: Iterable[Row]) -> dict[str, float]:
+    """By case, microseconds of the reference timed next to its rows: how slow the machine was then."""
+    references: dict[str, list[float]] = {}
+    for row in rows:
+        if row.get("reference_us"):
+            references.setdefault(row["case"], []).append(row["reference_us"])
+    return {case: statistics.median(found) for case, found in references.items()}
+
+
+def slow_cases(rows: Iterable[Row]) -> list[str]:
+    """Cases that a run timed in a slow phase: their reference is above that of a quarter of the cases."""
+    paces = pace(rows)
+    usual = sorted(paces.values())[len(paces) // 4] if paces else 0.0
+    return [case for case, us in paces.items() if us > SAME_PHASE * usual]
+
+
+def _fastest_takes(rows: Iterable[Row]) -> list[Row]:
+    """A run's rows; of a case that it timed again, only those of the take in which the machine was fastest."""
+    takes: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        takes.setdefault(row["case"], {}).setdefault(row.get("take", 1), []).append(row)
+    return [row for of_case in takes.values() for row in min(of_case.values(), key=_slowness)]
+
+
+def _slowness(rows: Sequence[Row]) -> float:
+    return max(pace(rows).values(), default=math.inf)
 
 
 def _together(runs: Sequence[Sequence[Row]]) -> list[Row]:

@@ -48,7 +48,7 @@ def fitted(evidence: Evidence) -> Times:
     per_us = bandwidth(evidence.rows)
     start = statistics.median(row["device_us"] - moved / per_us for row, moved in rows)
     idle = [row["loop_us"] for row, _ in rows if row["device_us"] < 0.5 * row["loop_us"]]
-    busy = [row["loop_us"] - row["device_us"] for row, _ in rows if row["device_us"] > 0.85 * row["loop_us"]]
+    busy = [row["loop_us"] - row["device_us"] for row, _ in rows if row["device_us"] > 0.7 * row["loop_us"]]
     if not idle or not busy:
         raise NotMeasured("the recording lacks graph replays bound by the launch, or by bytes, to fit to")
     launch, gap = statistics.median(idle), statistics.median(busy)
