@@ -1,4 +1,4 @@
-"""Does JupyterLab, as `make lab` starts it, listen on loopback only, ask for a token and keep to its copy of notebooks/?"""
+"""Does JupyterLab, as `make lab` starts it, listen on loopback only, ask for a token, keep to its copy?"""
 
 import json
 import os
@@ -29,7 +29,7 @@ def lab_arguments(*extra, copy=ROOT / ".lab"):
     variables = [f"LAB_ARGS={' '.join(('--no-browser', *extra))}", f"LAB_COPY={copy}"]
     command = ["make", "--no-print-directory", "--dry-run", "lab", *variables]
     recipe = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    (words,) = [shlex.split(line) for line in recipe.replace("\\\n", " ").splitlines() if "jupyterlab" in line]
+    (words,) = [shlex.split(line) for line in recipe.replace("\\\n", " ").splitlines() if "-m jupyterlab" in line]
     return words[words.index("jupyterlab") + 1 :]
 
 
