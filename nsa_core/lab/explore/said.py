@@ -75,7 +75,7 @@ def busy(steps: int, strategy: str) -> float:
 
 
 def to_do(steps: int, step_ms: float) -> str:
-    """What the rule says for a number of draft steps and a length of the decode step, and what a refresh takes of it."""
+    """What the rule says for so many draft steps and such a decode step, and which part of it a refresh takes."""
     (row,) = decisions.what_to_do(evidence(), (steps,), (step_ms,))
     return f"{row['what to do']} ({row['of the step']:.1%})"
 
