@@ -123,7 +123,7 @@ def _still(found: list[dict]) -> Figure:
     fig = figure(3.0)
     ax, days = fig.subplots(), [date.fromisoformat(e["date"]) for e in found]
     ax.axhline(0, color=GREY, lw=1)
-    for event, day, level in zip(found, days, (-1, 2, 1, 3, 2, 1, -1, -2, 1), strict=True):
+    for event, day, level in zip(found, days, (-1, 2, 1, 3, 2, 1, -1, -2, 2), strict=True):
         right = day > date(2026, 9, 1)
         ax.plot([day, day], [0, level - 0.2 if level > 0 else level + 0.2], color=GREY, lw=0.6)
         ax.plot(day, 0, "o", color=INK, ms=6)
