@@ -146,7 +146,7 @@ def test_timeline_has_the_recorded_totals_and_counts(run):
             )
             assert sum(segment["operations"] for segment in way["segments"]) == way["operations"]
             assert sum(segment["us"] for segment in way["segments"]) == pytest.approx(way["host"], rel=0.03)
-    assert "spread evenly" in data["source"]
+    assert "not when each ran" in data["source"]
 
 
 def test_forms_have_the_recorded_times_and_copy_comes_first(run):
