@@ -31,7 +31,7 @@ export default {
     const steps = slider({ label: "draft steps N", min: 1, max: data.mostSteps, says: String, on: (n) => set({ steps: n }) });
     const compute = slider({ label: "to compute a step, c", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
     const copy = slider({ label: "to copy a step, k", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
-    const reset = button("As measured", () => set({ compute: data.compute, copy: data.copy }));
+    const reset = button("As fitted", () => set({ compute: data.compute, copy: data.copy }));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does computing once gain?"),
