@@ -91,6 +91,7 @@ MOVES = [
     ("releases", "button", "8 sets", "click", "8 sets on an NVIDIA H200: a refresh took"),
     ("releases", "button", "NVIDIA H100", "click", "4 sets on an NVIDIA H100: a refresh took"),
     ("releases", "img", "sglang 0.5.23", "focus", "operations on the GPU"),
+    ("releases", "button", "8 sets", "click", "every step computes"),
 ]
 
 pytestmark = pytest.mark.browser
