@@ -259,6 +259,15 @@ def test_browser_and_python_say_the_same(shown, made, name):
     assert [plain(text) for text in said] == [own(state) for state in states]
 
 
+def test_the_bars_of_the_gain_add_up_to_what_stands_above_them(shown, made):
+    data, page = made["gain"].data, shown("gain")
+    for state in states_of("gain", data):
+        rows = page.evaluate("(state) => window.picture.blocks(window.model.get('data'), state)", state)
+        for row in rows:
+            assert sum(long for _, long in row["parts"]) == pytest.approx(row["total"])
+            assert min(long for _, long in row["parts"]) > 0
+
+
 # In JupyterLab
 
 CELLS = (
