@@ -22,7 +22,8 @@ def the_plan_is_forgotten(batch, replay, sets):
 def only_real_requests(batch, replay, sets):
     kept = [s.cache_seqlens_int32[2:].clone() for s in sets]
     replay(batch)
-    for s, lengths in zip(sets, kept, strict=True):  # "nobody looks at the padded rows"
+    for s, lengths in zip(sets, kept, strict=True):
+        # "nobody looks at the padded rows"
         s.cache_seqlens_int32[2:] = lengths
 
 

@@ -8,6 +8,7 @@ import torch
 from ... import ForwardMode, MultiStepBackend, NSAConfig, NSAMetadata, ReplayBatch
 from ...audit import Finding, audit
 from ...audit.compare import Comparison
+from ...metadata import LEADING_ZERO
 from .pictures.tables import Table
 
 STEPS = 4
@@ -71,19 +72,24 @@ def batch(**tokens: int) -> ReplayBatch:
     )
 
 
-def cells(captured: NSAMetadata, requests: str) -> Table:
+class _Grid(Table):
+    look = [{"selector": "th, td", "props": "padding: 3px 4px; font-size: 90%; font-variant-numeric: tabular-nums"}]
+
+
+def array_table(captured: NSAMetadata, requests: str) -> Table:
     """What a debugger would show of a set. requests: of its rows, in order: "BA", "-" for a padded one."""
     rows = []
     for name in _SHOWN:
         values = getattr(captured, name)
         for at, entries in enumerate(values.tolist() if values.dim() > 1 else [values.tolist()]):
-            label = (f"{name}[{at}]", requests[at]) if values.dim() > 1 else (name, "")
+            of_all = "" if name in LEADING_ZERO else ", ".join(requests)
+            label = (f"{name}[{at}]", requests[at]) if values.dim() > 1 else (name, of_all)
             rows.append((*label, *map(str, entries), *[""] * (len(_COLUMNS) - len(entries))))
     shown = [dict(zip(("array", "request", *_COLUMNS), row, strict=True)) for row in rows]
-    return Table(shown, _COLUMNS, (), "")
+    return _Grid(shown, _COLUMNS, (), "")
 
 
-def plans(sets: list[NSAMetadata]) -> Table:
+def plan_table(sets: list[NSAMetadata]) -> Table:
     """The plan of every step: where each multiprocessor begins, and where the last one ends."""
     rows = []
     for step, captured in enumerate(sets):
