@@ -36,7 +36,7 @@ def the_width_is_that_of_the_recording(batch, replay, sets):
 
 
 def lengths_are_not_copied(batch, replay, sets):
-    cache_seqlens = batch.seq_lens  # int32 already, so why copy it?
+    cache_seqlens = batch.seq_lens  # why copy it?
     cache_seqlens += 2
     replay(ReplayBatch(cache_seqlens - 2, batch.req_pool_indices))
 

@@ -95,7 +95,9 @@ def plan_table(sets: list[NSAMetadata]) -> Table:
     for step, captured in enumerate(sets):
         *begins, end = map(str, captured.paged_mqa_schedule_metadata.tolist())
         rows.append(
-            {"step": str(step)} | {f"{at} begins at": entry for at, entry in enumerate(begins)} | {"end": end}
+            {"step": str(step)}
+            | {f"multiprocessor {at} begins at": entry for at, entry in enumerate(begins)}
+            | {"end": end}
         )
     return Table(rows, (), (), "")
 
