@@ -18,6 +18,8 @@ LOOK = [
 class Table:
     """Rows as an HTML table, and as text that says the same. `html`: without a style sheet, for any viewer."""
 
+    look = LOOK
+
     def __init__(
         self, shown: Sequence[Mapping[str, str]], numeric: Collection[str], marked: Collection[int], caption: str
     ):
@@ -26,7 +28,7 @@ class Table:
     @property
     def html(self) -> str:
         frame = pandas.DataFrame(self.shown)
-        style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*LOOK, *self._sides(frame)])
+        style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*self.look, *self._sides(frame)])
         style.set_uuid(self._id)
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
         return style.set_caption(html.escape(self.caption)).to_html() if self.caption else style.to_html()
