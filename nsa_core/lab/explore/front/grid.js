@@ -5,8 +5,8 @@ import { css, hue, mix, theme, unpack } from "./base.js";
 const HEAD = 34, GAP = 14, BETWEEN = 44, FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif", MONO = "ui-monospace, Menlo, Consolas, monospace";
 const [READ, UNREAD, STALE, NEVER, CONSTANT, FAULT, FOREIGN] = [0, 1, 2, 3, 4, 5, 6];
 
-/** The width of a cell that shows the field's longest number. */
-const needed = (field) => String(Math.max(...(field.values.length < 2000 ? field.values : [1e9]))).length * 6.4 + 4;
+/** Digits of the field's longest number; thousands of cells show none. */
+const digits = (field) => String(Math.max(0, ...(field.values.length < 2000 ? field.values : [1e9]))).length;
 
 /** Where every field of the scenes goes: {width, height, blocks, beside}: blocks of cells, and a place for facts. */
 export function arrange(scenes, width) {
@@ -36,8 +36,8 @@ export function arrange(scenes, width) {
       x += share + GAP;
     }
     const vectors = scene.fields.filter((f) => !f.tokens && !(two && f.name.endsWith("cu_seqlens_q"))), longest = Math.max(...vectors.map((f) => f.columns));
-    const usual = few && widths.size ? Math.max(cw, 20) : 27, room1 = Math.floor(side / longest) || side / longest;
-    const vcw = Math.min(room1, Math.max(usual, ...vectors.map((f) => needed(f))));
+    const usual = few && widths.size ? Math.max(cw, 20) : 27, most = Math.floor(side / longest) || side / longest;
+    const vcw = Math.min(most, Math.max(usual, ...vectors.map((f) => 7.2 * digits(f) + 4)));
     let y = bottom + 16;
     const right = x0 + vcw * longest + (vectors.some((f) => f.same_as) ? 158 : 24);
     if (!two && width - right >= 290) beside = { x: right, y: y - 2 };
@@ -96,7 +96,7 @@ function drawBlock(pen, b, look, paint, write, differing) {
   const { field, scene } = b;
   if (!field) return write("not captured: no reader needs it", b.x, b.ys[0] + 12, look.muted);
   const gap = b.cw >= 7 ? 1 : 0, tall = b.ch - (b.ch >= 8 ? 1 : 0);
-  const numbers = b.cw >= needed(field) - 0.4 && b.ch >= 14;
+  const numbers = b.cw >= 6.2 * digits(field) + 4 && b.ch >= 14;
   for (let r = 0; r < b.rows; r++) {
     for (let c = 0, base = r * b.columns; c < b.columns; ) {
       const state = field.states[base + c], owner = field.owners[base + c];
@@ -189,7 +189,7 @@ function labels(pen, layout, look, write, titles) {
     } else if (b.which === 0) {
       const narrow = layout.label < 150, name = narrow ? b.name.replace("nsa_seqlens_", "len_").replace("seqlens", "len").replace("_int32", "") : b.name;
       write(name, layout.label - 10, b.ys[0] + 9.5, b.alias ? look.muted : look.ink, `${layout.label < 176 ? 10 : 11}px ${MONO}`, "right");
-      if (b.alias && b.x + b.width + 80 < layout.width) write(narrow ? "same memory" : "the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
+      if (b.alias && b.x + b.width + (narrow ? 90 : 150) < layout.width) write(narrow ? "same memory" : "the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
     }
   }
 }
