@@ -308,12 +308,12 @@ class Explorer {
 
   showCosts(scenes) {
     const { compared } = this.state;
-    this.costs.replaceChildren(h("span", { className: "nsa-name" }, `All ${plural(scenes[0].draft_steps, "step")} cost`), ...COSTS.filter(([key]) => key in scenes[0].cost).map(([key, label, hint, format]) => {
+    this.costs.replaceChildren(h("span", { className: "nsa-name" }, `All ${plural(scenes[0].draft_steps, "step")} cost`), ...COSTS.filter(([key]) => key in scenes[0].cost && (key !== "copies" || scenes.some((scene) => scene.cost.copies))).map(([key, label, hint, format]) => {
       const values = scenes.map((scene) => scene.cost[key]), most = Math.max(...values.map((v) => v ?? 0), 1);
       return h("div", { title: hint }, h("div", {}, ...values.map((value, i) =>
         h("div", { className: `nsa-cost${value === null ? " nsa-none" : ""}`, title: compared ? `${compared[i]}: ${hint}` : hint },
           scenes.length > 1 ? h("span", { className: "nsa-bar", style: `--share:${(value ?? 0) / most}` }) : "", format(value)))),
-      h("span", { className: "nsa-name" }, label));
+      h("span", { className: "nsa-name" }, key === "launches" && most === 1 ? "launch" : label));
     }));
   }
 }

@@ -199,10 +199,10 @@ function header(b, narrow, look, write) {
   const left = table || b.width > 100; // a narrow table's name reaches over the free end of its neighbour's
   write(b.name, left ? b.x : b.x + b.width, y, look.ink, `600 ${narrow ? 10 : 12}px ${FONT}`, left ? "left" : "right");
   if (wide) write(table ? "the KV slot of each token" : "the page of each page's first token", b.x + 96, y, look.muted);
-  const every = b.cw >= 18 ? 1 : Math.ceil(30 / b.cw / (table ? size : 1)) * (table ? size : 1);
+  const every = b.cw >= 18 ? 1 : Math.ceil(44 / b.cw / (table ? size : 1)) * (table ? size : 1);
   const fits = (c) => b.cw >= 7 || c * b.cw + 6.4 * String(c).length <= b.width; // a label ends with its table
   for (let c = 0; b.field && c < b.columns && fits(c); c += every)
-    write(c, b.x + (c + (b.cw >= 7 ? 0.5 : 0)) * b.cw, b.top - 9, look.muted, `${table && c % size ? "" : "600 "}11px ${FONT}`, b.cw >= 7 ? "center" : "left");
+    write(c, b.x + (c + (b.cw >= 7 ? 0.5 : 0)) * b.cw, b.top - 9, look.muted, `${b.cw < 7 || (table && c % size) ? "" : "600 "}11px ${FONT}`, b.cw >= 7 ? "center" : "left");
 }
 
 function rowLabels(pen, b, layout, look, write) {
