@@ -13,9 +13,7 @@ from .observe import NEVER, PER_REQUEST, CellState, Observation
 from .setup import Batch
 
 STATES = ("read", "unread", "stale", "never", "constant", "fault", "foreign")  # CellState's, and one more
-FOREIGN = (
-    len(STATES) - 1
-)  # stale, and its slot or page is now another request's than the row's, whoever left it there
+FOREIGN = len(STATES) - 1  # stale, and its slot is now another request's than the row's, whoever left it there
 ORDER = (*TABLES, "cache_seqlens_int32", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "cu_seqlens_k")
 ORDER += ("nsa_cu_seqlens_k", *CONSTANTS)  # fields, as they are shown
 NOBODY, PADDING = -1, 0  # owners; from 1 on they are places in `people`

@@ -63,9 +63,7 @@ def text(scene: dict) -> str:
             end = scene["rows"][row][1] if field["tokens"] == 1 and row < len(scene["rows"]) else None
             shown = [f"{'|' if at == end else ' '}{cell:>5}" for at, cell in enumerate(cells[:WIDEST])]
             lines.append(f"{label:>26}" + "".join(shown) + (" ..." if len(cells) > WIDEST else ""))
-    signs = (
-        "(7) written, not read   ~7 stale   !7 stale, another request's slot   . never written   | the row's length"
-    )
+    signs = "(7) written, not read  ~7 stale  !7 stale, another request's slot  . never written  | the row's length"
     return "\n".join([*lines, "", signs])
 
 
