@@ -84,7 +84,7 @@ def picture(scene: dict, caption: str = "") -> bytes:
         cell = min(max(cell, 6.6 * digits + 5), room / vector["shape"][1])
         end = LABEL + cell * vector["shape"][1]
         page.text(vector["name"], LABEL - 10, y + 9, anchor="rm")
-        if vector["same_as"] and end < WIDTH - 150:
+        if vector["same_as"] and end < WIDTH - 245:
             page.text(f"the same memory as {vector['same_as']}", end + 8, y + 9, MUTED)
         _draw(page, scene, vector, LABEL, [y], cell, 18)
         y += 20
