@@ -16,9 +16,10 @@ from ..decision import times as times_model
 from ..decision.criteria import BOTTLENECK_SHARE
 from ..releases import recorded
 from . import decisions
-from .observe import CellState, Observation
+from .session import Session
 from .setup import Setup
 from .trace_batches import full_size
+from .words import tally
 
 
 @functools.cache
@@ -193,12 +194,17 @@ def equal_cells(mode: str) -> int:
 
 @functools.cache
 def unread_share() -> float:
-    """Of the cells of `page_table_1` that a replay of sixteen recorded requests writes, those nobody reads; 0..1."""
+    """Of the cells that a replay of sixteen recorded requests writes in a step's set, those nobody reads; 0..1."""
     setup = Setup(bs=16, width=4096, page_size=64, topk=2048)
-    observation = Observation(setup)
-    observation.replay(full_size(setup, 2000))
-    states = observation.states(0)["page_table_1"]
-    return int((states == CellState.UNREAD).sum()) / int((states <= CellState.UNREAD).sum())
+    cells = tally(Session(setup, recorded=[full_size(setup, 2000)]).frames[0])
+    return cells["unread"] / (cells["unread"] + cells["read"])
+
+
+@functools.cache
+def third_replay() -> dict:
+    """What the explorer's third decode replay costs by `copy`; needed: bytes of the cells that somebody reads."""
+    shown = Session().frames[2]
+    return shown["cost"] | {"steps": shown["draft_steps"], "needed": 4 * shown["draft_steps"] * tally(shown)["read"]}
 
 
 @functools.cache
@@ -336,5 +342,6 @@ FACTS = {
     "us": us,
     "times": times,
     "share": share,
+    "third_replay": third_replay,
     "unread_share": unread_share,
 }
