@@ -69,7 +69,11 @@ def _lines(rows: Sequence[Row]) -> list[Row]:
 
 def _line(row: Row, first: Row) -> Row:
     line = {"way": row["name"], "time": row["loop_us"], "times as fast": first["loop_us"] / row["loop_us"]}
-    return line if row["device_us"] is None else line | {"GPU": row["device_us"], "GPU operations": int(row["device_ops"])}
+    return (
+        line
+        if row["device_us"] is None
+        else line | {"GPU": row["device_us"], "GPU operations": int(row["device_ops"])}
+    )
 
 
 def describing(case: BenchCase, evidence: Evidence | None = None, budget_s: float = 0.2) -> Timed:

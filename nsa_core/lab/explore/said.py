@@ -49,8 +49,14 @@ def us(steps: int, strategy: str) -> float:
 
 def span(steps: int, strategy: str) -> str:
     """How far that time spreads, `1,061 to 1,081`."""
-    spread = evidence().loop(STEPS_CASES[steps], strategy)
-    return f"{spread.low:,.0f} to {spread.high:,.0f}"
+    loop = evidence().loop(STEPS_CASES[steps], strategy)
+    return f"{loop.low:,.0f} to {loop.high:,.0f}"
+
+
+def spread(steps: int, strategy: str) -> float:
+    """The same as a part of that time; 0..1."""
+    loop = evidence().loop(STEPS_CASES[steps], strategy)
+    return (loop.high - loop.low) / loop.median
 
 
 def times(steps: int, slow: str, fast: str) -> float:
@@ -334,6 +340,7 @@ FACTS = {
     "delta_facts": delta_facts,
     "us": us,
     "span": span,
+    "spread": spread,
     "times": times,
     "share": share,
     "unread_share": unread_share,
