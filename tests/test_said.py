@@ -3,9 +3,13 @@
 import pytest
 
 from nsa_core.lab.bench.evidence import STEPS_CASES
-from nsa_core.lab.explore.said import alone, copied, device_us, equal_cells, evidence, fitted, forms, gain, us
+from nsa_core.lab.decision.note import SPEED_UPS
+from nsa_core.lab.explore.said import alone, copied, device_us, equal_cells, evidence, fitted, forms, gain, share, us
 
 HOLDS = {
+    "00: computing once gains, and less than the note says": lambda: all(1 < gain(n) < SPEED_UPS[n] for n in (4, 8)),
+    "00: the reverted kernel is slower than plain copies": lambda: us(4, "batched") > us(4, "copy"),
+    "00: copies take more than half, and far more than a tenth": lambda: share(4) > 0.5,
     "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
     "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
     "04: computing once is faster, the more so the more steps": lambda: (

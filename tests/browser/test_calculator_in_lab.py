@@ -9,7 +9,7 @@ from test_lab import CELLS_S, CHANGE_S
 
 tools, lab, artefacts = test_lab.tools, test_lab.lab, test_lab.artefacts  # its fixtures
 HEIGHT = 9000  # the whole notebook, so that no cell is taken out of the page
-LAST = "of 26 claims"  # on the last picture
+LAST = "Show the other 20"  # a button of the last picture
 SAYS = """(text) => {
     const says = document.querySelector('.pic-calculator .pic-says');
     return !!says && says.textContent.replaceAll('\\u00a0', ' ').includes(text);

@@ -42,6 +42,12 @@ def _day(moment: str) -> str:
     return f"{of.day} {of:%B %Y}"
 
 
+def runs() -> str:
+    """How many runs those are, `one run, provisional`."""
+    many = len(evidence().runs)
+    return f"{'one run' if many == 1 else f'{many} runs'}{', provisional' * bool(evidence().lacks)}"
+
+
 def us(steps: int, strategy: str) -> float:
     """Loop time of one replay of 32 requests of 4,096 tokens, microseconds."""
     return evidence().loop(STEPS_CASES[steps], strategy).median
@@ -78,6 +84,12 @@ def busy(steps: int, strategy: str) -> float:
     """The part of that time in which the GPU works; 0..1."""
     row = _replay(steps, strategy)
     return row["device_us"] / row["host_us"]
+
+
+def to_do(steps: int, step_ms: float) -> str:
+    """What the rule says for so many draft steps and such a decode step, and which part of it a refresh takes."""
+    (row,) = decisions.what_to_do(evidence(), (steps,), (step_ms,))
+    return f"{row['what to do']} ({row['of the step']:.1%})"
 
 
 def pays_up_to(steps: int) -> float:
@@ -303,6 +315,8 @@ FACTS = {
     "calls_on": calls_on,
     "gpu": gpu,
     "day": day,
+    "runs": runs,
+    "to_do": to_do,
     "host": host,
     "busy": busy,
     "released": released,

@@ -10,8 +10,8 @@ from ...bench.report import text
 from .live import three
 
 LOOK = [
-    {"selector": "th, td", "props": "padding: 4px 12px; vertical-align: top"},
-    {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 12px; font-size: 90%"},
+    {"selector": "th, td", "props": "padding: 4px 8px; vertical-align: top"},
+    {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 8px; font-size: 90%"},
 ]
 
 
