@@ -20,6 +20,7 @@ HOLDS = {
         alone("cat/arange", case="precompute-parts") > alone("precompute only")
     ),
     "05: the note's form is slower everywhere": lambda: forms("batched")[-1] < 1,
+    "05: the note's form is slower on seven flat copies, too": lambda: seven("batched") > seven("copy"),
     "05: describing costs more than the copies": lambda: (
         alone("copies of 1 step", "host_us", "batched") > alone("copies of 1 step", "host_us", "copy")
     ),
@@ -33,6 +34,10 @@ HOLDS = {
         not copied("kernel", contiguous=True) and not copied("memcpy", contiguous=False)
     ),
 }
+
+
+def seven(strategy):
+    return alone("seven int32 copies", strategy=strategy, case="seven-copies")
 
 
 def by_steps(name):

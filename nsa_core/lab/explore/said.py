@@ -54,6 +54,18 @@ def us(steps: int, strategy: str) -> float:
     return evidence().loop(STEPS_CASES[steps], strategy).median
 
 
+def span(steps: int, strategy: str) -> str:
+    """How far that time spreads, `1,061 to 1,081`."""
+    loop = evidence().loop(STEPS_CASES[steps], strategy)
+    return f"{loop.low:,.0f} to {loop.high:,.0f}"
+
+
+def spread(steps: int, strategy: str) -> float:
+    """The same as a part of that time; 0..1."""
+    loop = evidence().loop(STEPS_CASES[steps], strategy)
+    return (loop.high - loop.low) / loop.median
+
+
 def times(steps: int, slow: str, fast: str) -> float:
     """How many times as long one strategy takes as another."""
     return evidence().faster(STEPS_CASES[steps], fast, slow).median
@@ -162,6 +174,12 @@ def one_set_wins_from(steps: int) -> int:
 def alone(name: str, column: str = "loop_us", strategy: str | None = None, case: str = "record-4") -> float:
     """A part of a replay, or a floor, timed alone."""
     return evidence().row(case, name, strategy=strategy)[column]
+
+
+def per_operation(column: str) -> list[float]:
+    """A column of every kind of operation that computes a set of decode, per operation on the GPU; microseconds."""
+    rows = [evidence().row("precompute-parts", name, kind="part") for name in note.OPERATIONS if name != "cat/arange"]
+    return [row[column] / row["device_ops"] for row in rows]
 
 
 def gain(steps: int) -> float:
@@ -311,6 +329,7 @@ FACTS = {
     "released_operations": released_operations,
     "stale": stale,
     "pays_up_to": pays_up_to,
+    "per_operation": per_operation,
     "measured_costs": measured_costs,
     "launches": launches,
     "sets_mb": sets_mb,
@@ -340,6 +359,8 @@ FACTS = {
     "delta": delta,
     "delta_facts": delta_facts,
     "us": us,
+    "span": span,
+    "spread": spread,
     "times": times,
     "share": share,
     "third_replay": third_replay,

@@ -81,7 +81,7 @@ function lanes(replays, from, window, width, x, at) {
   };
   replays.forEach((replay, row) => {
     const y = 92 * row;
-    drawn.push(s("text", { x: 0, y: y + 14 }, s("tspan", { style: `fill: var(--nsa-${replay.name})` }, "\u25cf "), s("tspan", { class: "strong" }, replay.name),
+    drawn.push(s("text", { x: 0, y: y + 14 }, s("tspan", { class: "strong" }, replay.name),
       s("tspan", { dx: 8, class: "muted" }, width < 560 ? `host ${us(replay.host)}, GPU ${us(replay.device)}` : `${us(replay.host)} on the host, ${us(replay.device)} on the GPU in ${replay.operations} operation${replay.operations > 1 ? "s" : ""}: it works ${percent(replay.device / replay.host)} of the time`)));
     drawn.push(s("rect", { x: 0, y: y + 48, width, height: 20, style: "fill: var(--nsa-panel)" }));
     let begin = 0;
