@@ -9,6 +9,7 @@ import pandas
 from ...bench.report import text
 from .live import three
 
+SENTENCE = 20  # characters of a cell that may wrap
 LOOK = [
     {"selector": "th, td", "props": "padding: 4px 8px; vertical-align: top"},
     {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 8px; font-size: 90%"},
@@ -34,9 +35,16 @@ class Table:
         return style.set_caption(html.escape(self.caption)).to_html() if self.caption else style.to_html()
 
     def _sides(self, frame: pandas.DataFrame) -> list[dict]:
-        """Numbers to the right, words to the left, headers with them; pandas gives a column's cells its class."""
+        """Numbers to the right, words to the left, headers with them; pandas gives a column's cells its class.
+
+        A column of sentences keeps room for some words a line, however wide the others are.
+        """
         sides = ["right" if column in self.numeric else "left" for column in frame]
-        return [{"selector": f".col{at}", "props": f"text-align: {side}"} for at, side in enumerate(sides)]
+        room = ["; min-width: 11em" if frame[column].str.len().max() > SENTENCE else "" for column in frame]
+        return [
+            {"selector": f".col{at}", "props": f"text-align: {side}{wide}"}
+            for at, (side, wide) in enumerate(zip(sides, room, strict=True))
+        ]
 
     @property
     def _id(self) -> str:
