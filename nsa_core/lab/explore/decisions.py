@@ -54,7 +54,7 @@ def _action(judged: Judgement) -> tuple[str, str]:
     launched = best.name in LAUNCHED_ONCE
     if launched:  # as on the map; with one set or N, the launch takes as long
         best = next((way for way in judged.alternatives if way.name == "graph"), best)
-    because = f"conditions 2 and 3: {best.name} is {best.faster.median:.0f} times as fast"
+    because = f"conditions 2 and 3: {best.name} is {best.faster.median:.3g} times as fast"
     return LAUNCH if launched else best.name, because
 
 
