@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAB_ARGS ?= --no-browser
+LAB_COPY ?= $(CURDIR)/.lab
+NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}
 PYTEST_ARGS ?=
 CODE := nsa_core tests $(wildcard notebooks/*.py notebooks/site/*.py)
 
@@ -27,11 +29,15 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -e '.[notebooks,test,site]' -c constraints.txt
 	$(BIN)/python -c 'import matplotlib.font_manager'
+	mkdir -p $(VENV)/share/jupyter/lab/settings
+	echo '$(NO_NEWS)' > $(VENV)/share/jupyter/lab/settings/overrides.json
 	touch $@
 
-# On the loopback interface, with the server's own token, serving notebooks/ only. Root has to say that it is root.
+# A copy of the notebooks, made once: reading and running them leaves the repository as it is. Remove .lab for a new one.
+# On the loopback interface, with the server's own token, serving that copy only. Root has to say that it is root.
 lab: $(STAMP)
-	$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)/notebooks" \
+	test -d "$(LAB_COPY)" || cp -R notebooks "$(LAB_COPY)"
+	$(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(LAB_COPY)" \
 		--LabApp.default_url=/lab/tree/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 # Layout and lint; then two processes, a file at a time: the cells of a notebook stay together and in order; then

@@ -204,7 +204,7 @@ def _check_tensor(name: str, value: object, device: torch.device | None, size: i
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {value!r}")
     if value.dtype not in _INTS:
-        raise TypeError(f"{name} must be int32 or int64, got {value.dtype}")
+        raise TypeError(f"{name} must be int32 or int64, got {value.dtype}; convert it with .to(torch.int64)")
     if device is not None and value.device != device:
         raise ValueError(f"{name} is on {value.device}, but must be on {device}")
     require_memory(name, value)
@@ -217,7 +217,7 @@ def _check_tensor(name: str, value: object, device: torch.device | None, size: i
 def _check_lengths(name: str, lengths: list[int], growth: int, width: int) -> None:
     if min(lengths) < 0:
         at = lengths.index(min(lengths))
-        raise ValueError(f"{name}[{at}] is {lengths[at]}; a length is at least 0")
+        raise ValueError(f"{name}[{at}] is {lengths[at]}; a length is at least 0: give the number of cached tokens")
     if max(lengths) + growth > width:
         at = lengths.index(max(lengths))
         need = f"{lengths[at]} + {growth} columns" if growth else f"{lengths[at]} columns"

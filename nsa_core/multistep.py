@@ -134,10 +134,16 @@ class MultiStepBackend:
             raise ValueError(f"metadata has {len(metadata)} objects for {self.num_steps} steps; give one per step")
         if inputs is not None:
             self._check_recordable(*key, inputs)
-        sets = [adopt_metadata(self.config, self.req_to_token, *key, source) for source in metadata]
+        sets = [self._adopted(key, step, source) for step, source in enumerate(metadata)]
         self._attach(key, sets, inputs)
         self._current = self._strategies[key]
         return self.sets(*key)
+
+    def _adopted(self, key: _Key, step: int, source: object) -> NSAMetadata:
+        try:
+            return adopt_metadata(self.config, self.req_to_token, *key, source)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}; see metadata[{step}]") from error
 
     def replay(self, batch: ReplayBatch, mode: ForwardMode) -> ReplayReport:
         """Bring every field of every step up to date for `batch`, whose size must be a captured one.

@@ -330,7 +330,7 @@ def test_query_side_constants_may_be_missing_because_no_replay_writes_them(strat
 @each_field
 def test_a_field_of_another_dtype_is_named(field):
     message = refusal_of(changed(VERIFY, field, torch.Tensor.long), VERIFY, TypeError)
-    assert message == f"{field} must be int32, got torch.int64"
+    assert message == f"{field} must be int32, got torch.int64; see metadata[{STEPS - 1}]"
 
 
 @each_field

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nsa_core.lab.bench import Bench, BenchCase, WrongResult
+from nsa_core.lab.bench.evidence import committed
 from nsa_core.lab.explore import here
 
 SMALL = BenchCase("small", bs=2, lengths=64, width=128, steps=2)
@@ -25,6 +26,15 @@ def test_a_time_is_shown_and_not_stored():
     timed = here.Timed([{"way": "copy", "time": 12.5}])
     assert ">12.5<" in timed.value and "time, \u00b5s" in timed.value and here.device() in timed.value
     assert stored(timed) == {"text/plain": here.NOT_STORED} and not re.search(r"\d", here.NOT_STORED)
+
+
+def test_what_was_recorded_is_stored_beside():
+    run = committed()
+    timed = here.Timed([{"way": "copy", "time": 12.5}], recorded=here._recorded(run, "record-4", ("copy", "batched")))
+    kept = stored(timed)
+    assert set(kept) == {"text/plain", "text/html"} and here.NOT_STORED in kept["text/html"]
+    for said in kept.values():
+        assert run.conditions in said and "batched" in said and "12.5" not in said
 
 
 def test_replays_are_compared_with_the_first():

@@ -1,4 +1,4 @@
-"""Does JupyterLab, as `make lab` starts it, listen on loopback only, ask for a token and keep to notebooks/?"""
+"""Does JupyterLab, as `make lab` starts it, listen on loopback only, ask for a token, keep to its copy?"""
 
 import json
 import os
@@ -24,11 +24,12 @@ if shutil.which("make") is None:
 pytest.importorskip("jupyterlab", reason="needs jupyterlab, the extra [notebooks]")
 
 
-def lab_arguments(*extra):
-    """What `make lab` hands to JupyterLab."""
-    command = ["make", "--no-print-directory", "--dry-run", "lab", f"LAB_ARGS={' '.join(('--no-browser', *extra))}"]
+def lab_arguments(*extra, copy=ROOT / ".lab"):
+    """What `make lab` hands to JupyterLab. copy: of the notebooks, which it serves."""
+    variables = [f"LAB_ARGS={' '.join(('--no-browser', *extra))}", f"LAB_COPY={copy}"]
+    command = ["make", "--no-print-directory", "--dry-run", "lab", *variables]
     recipe = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    (words,) = [shlex.split(line) for line in recipe.replace("\\\n", " ").splitlines() if "jupyterlab" in line]
+    (words,) = [shlex.split(line) for line in recipe.replace("\\\n", " ").splitlines() if "-m jupyterlab" in line]
     return words[words.index("jupyterlab") + 1 :]
 
 
@@ -43,7 +44,8 @@ def server(tmp_path_factory):
     """The running server as it describes itself; it knows no configuration but its command line."""
     home, port = tmp_path_factory.mktemp("home"), free_port()
     places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    arguments = lab_arguments(f"--ServerApp.port={port}", "--ServerApp.port_retries=0")
+    copy = Path(shutil.copytree(NOTEBOOKS, home / "copy"))
+    arguments = lab_arguments(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", copy=copy)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
@@ -90,7 +92,7 @@ def get(server, path, token=None):
 
 def test_the_command_opens_nothing_up():
     arguments = lab_arguments()
-    assert "--ServerApp.ip=127.0.0.1" in arguments and f"--ServerApp.root_dir={NOTEBOOKS}" in arguments
+    assert "--ServerApp.ip=127.0.0.1" in arguments and f"--ServerApp.root_dir={ROOT / '.lab'}" in arguments
     assert not [word for word in arguments for risk in OPENS_UP if risk in word]
 
 
@@ -117,7 +119,7 @@ def test_the_token_opens_notebooks(server):
     status, body = get(server, "/api/contents", server["token"])
     names = {entry["name"] for entry in json.loads(body)["content"]}
     assert status == 200 and names and names <= {path.name for path in NOTEBOOKS.iterdir()}
-    assert Path(server["root_dir"]) == NOTEBOOKS
+    assert Path(server["root_dir"]).name == "copy"
 
 
 @pytest.mark.parametrize("door", ("/files/", "/api/contents/", "/nbconvert/script/", "/view/", "/tree/"))

@@ -2,8 +2,10 @@
 
 import pytest
 
+from nsa_core.audit import audit
 from nsa_core.audit.report import AuditReport, Finding
-from nsa_core.lab.explore.gallery import TinyEngine, batch, cell_of
+from nsa_core.lab.explore.faults import ENGINE, ROUND, code
+from nsa_core.lab.explore.gallery import TinyEngine, array_table, batch, cell_of, plan_table
 from nsa_core.lab.explore.page import STILL
 from nsa_core.lab.explore.quiz import ask, repair
 
@@ -74,3 +76,35 @@ def test_the_tiny_engine_names_the_cell_that_its_fault_left():
 
     findings = TinyEngine(keeps_the_sum).serve(batch(A=6, B=3), batch(B=4, A=7))
     assert cell_of(findings[0]) == "cu_seqlens_k[1]"
+
+
+def correct(**config):
+    return TinyEngine(lambda batch, replay, sets: replay(batch), **config)
+
+
+def test_a_row_of_a_table_is_named_as_a_cell_of_it_and_by_its_request():
+    engine = correct()
+    engine.serve(batch(B=4, A=7))
+    shown = {row.pop("array"): row for row in array_table(engine.sets[0], "BA").shown}
+    assert shown["page_table_1[1]"]["request"] == "A" and shown["page_table_1[1]"]["6"] == "106"
+    assert shown["page_table_1[0]"]["7"] == "-1", "nobody needs it, and nobody wrote it"
+    assert list(shown["cu_seqlens_k"].values())[:5] == ["", "0", "4", "11", ""]
+    assert shown["cache_seqlens_int32"]["request"] == "B, A"
+
+
+def test_the_plan_of_the_worked_example_is_the_one_in_the_text():
+    engine = correct(**ENGINE[2])
+    engine.serve(batch(A=300, B=5))
+    first = plan_table(engine.sets).shown[0]
+    assert list(first.values()) == ["0", "[0, 0]", "[0, 1]", "[1, 0]", "[2, 0]"]
+
+
+@pytest.mark.parametrize("number", ROUND)
+def test_the_audit_finds_the_fault_of_a_round_and_none_without_it(number):
+    assert TinyEngine(ROUND[number], **ENGINE[number]).audit()
+    engine = correct(**ENGINE[number])
+    assert audit(engine.refresh, engine.sets, engine.config, engine.req_to_token, engine.mode).ok
+
+
+def test_the_code_of_a_round_is_its_fault():
+    assert code(3).startswith("def only_real_requests(") and code(3).endswith("= lengths")

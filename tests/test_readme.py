@@ -18,6 +18,20 @@ def test_the_example_prints_what_the_readme_shows(capsys):
     assert capsys.readouterr().out == shown
 
 
+def test_the_finding_is_what_the_audit_recorded():
+    """`...` is what was left out; `--mode decode` is the first part of the recording."""
+    command, *lines = re.search(r"```\n\$ (.*? audit .*?)\n```", TEXT, re.S).group(1).splitlines()
+    transcript = (ROOT / "notebooks" / "results" / "releases" / "audits-h100.txt").read_text()
+    start = f"\n$ {command.removesuffix(' --mode decode')}\n"
+    recorded = transcript.partition(start)[2].partition("TARGET_VERIFY")[0].splitlines()
+    assert lines and all(any(there.startswith(line.removesuffix(" ...")) for there in recorded) for line in lines)
+
+
+def test_code_is_not_wider_than_a_page():
+    blocks = re.findall(r"```.*?```", TEXT, re.S)
+    assert [line for block in blocks for line in block.splitlines() if len(line) > 88] == []
+
+
 def test_the_example_is_ten_lines():
     code = re.search(r"```python\n(.*?)```", TEXT, re.S).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10

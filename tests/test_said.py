@@ -4,6 +4,7 @@ import pytest
 
 from nsa_core.lab.bench.evidence import PLANS, STEPS_CASES
 from nsa_core.lab.decision.criteria import SIGNIFICANT
+from nsa_core.lab.decision.note import SPEED_UPS
 from nsa_core.lab.explore.said import (
     alone,
     call,
@@ -15,10 +16,14 @@ from nsa_core.lab.explore.said import (
     fitted,
     forms,
     gain,
+    share,
     us,
 )
 
 HOLDS = {
+    "00: computing once gains, and less than the note says": lambda: all(1 < gain(n) < SPEED_UPS[n] for n in (4, 8)),
+    "00: the reverted kernel is slower than plain copies": lambda: us(4, "batched") > us(4, "copy"),
+    "00: copies take more than half, and far more than a tenth": lambda: share(4) > 0.5,
     "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
     "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
     "04: computing once is faster, the more so the more steps": lambda: (
@@ -29,6 +34,7 @@ HOLDS = {
         alone("cat/arange", case="precompute-parts") > alone("precompute only")
     ),
     "05: the note's form is slower everywhere": lambda: forms("batched")[-1] < 1,
+    "05: the note's form is slower on seven flat copies, too": lambda: seven("batched") > seven("copy"),
     "05: describing costs more than the copies": lambda: (
         alone("copies of 1 step", "host_us", "batched") > alone("copies of 1 step", "host_us", "copy")
     ),
@@ -58,6 +64,10 @@ HOLDS = {
 
 def gain_of_one_set(case):
     return evidence().faster(case, "shared+graph", "graph").median
+
+
+def seven(strategy):
+    return alone("seven int32 copies", strategy=strategy, case="seven-copies")
 
 
 def by_steps(name):

@@ -43,5 +43,6 @@ def test_a_stale_row_names_its_owner_and_cells_that_nobody_wrote(steps):
     steps.replay(nsa.ReplayBatch(torch.tensor([4, 7]), torch.tensor([2, 1])), DECODE)
     steps[0].page_table_1.copy_(stale)
     b, a = plain(reads(steps[0], TABLE, {"B": 2, "A": 1}))
-    assert b["it should read"] == "200 201 202 203" and b["it reads"] == "100 101 102 103" and b["these are"] == "A's"
-    assert a["it reads"].endswith(" 205 0") and a["these are"] == "B's and nobody's"
+    assert b["its row should hold"] == "200 201 202 203"
+    assert b["it holds"] == "100 101 102 103" and b["these are"] == "A's"
+    assert a["it holds"].endswith(" 205 0") and a["these are"] == "B's and nobody's"

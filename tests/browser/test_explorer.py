@@ -161,7 +161,11 @@ def test_the_keyboard_alone_reads_cells_and_moves_steps(visit):
     for key in ("ArrowDown", *["ArrowRight"] * 17):
         page.keyboard.press(key)
     said = label.get_attribute("aria-label")
-    assert "page_table_1[1, 17] = 53" in said and "the worst kind" in said and "request B" in said
+    assert (
+        "page_table_1[1, 17] = 53" in said
+        and "left by request B" in said
+        and "now belongs to request C itself" in said
+    )
     page.keyboard.press("End")
     page.keyboard.press("ArrowRight")
     assert "real_page_table[1, 0]" in label.get_attribute("aria-label")

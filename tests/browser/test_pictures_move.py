@@ -91,6 +91,7 @@ MOVES = [
     ("releases", "button", "8 sets", "click", "8 sets on an NVIDIA H200: a refresh took"),
     ("releases", "button", "NVIDIA H100", "click", "4 sets on an NVIDIA H100: a refresh took"),
     ("releases", "img", "sglang 0.5.23", "focus", "operations on the GPU"),
+    ("releases", "button", "8 sets", "click", "every step computes"),
 ]
 
 pytestmark = pytest.mark.browser
@@ -256,6 +257,15 @@ def test_browser_and_python_say_the_same(shown, made, name):
         "(states) => states.map((s) => window.picture.sentence(window.model.get('data'), s))", states
     )
     assert [plain(text) for text in said] == [own(state) for state in states]
+
+
+def test_the_bars_of_the_gain_add_up_to_what_stands_above_them(shown, made):
+    data, page = made["gain"].data, shown("gain")
+    for state in states_of("gain", data):
+        rows = page.evaluate("(state) => window.picture.blocks(window.model.get('data'), state)", state)
+        for row in rows:
+            assert sum(long for _, long in row["parts"]) == pytest.approx(row["total"])
+            assert min(long for _, long in row["parts"]) > 0
 
 
 # In JupyterLab

@@ -12,6 +12,7 @@ OPERATIONS = {  # of computing one step; the cumsum occurs twice
     "page transform": 40,
     "cat/arange": 50,
 }
+COMPUTE = sum(OPERATIONS.values()) + OPERATIONS["cumsum"]  # the whole of it: 175
 SEVEN = {"copy": 28.70, "batched-each": 41.43, "batched": 19.38}  # seven small copies, by form
 
 # The code that the note describes, read in November 2026: not by this project's bench, only to compare with.

@@ -8,10 +8,22 @@ import torch
 from ... import ForwardMode, MultiStepBackend, NSAConfig, NSAMetadata, ReplayBatch
 from ...audit import Finding, audit
 from ...audit.compare import Comparison
+from ...metadata import LEADING_ZERO
+from .pictures.tables import Table
 
 STEPS = 4
 _ROWS = {"A": 1, "B": 2, "C": 3}  # of req_to_token; padded requests read row 0
 _NEVER_WRITTEN = -1
+_SHOWN = (
+    "cache_seqlens_int32",
+    "nsa_seqlens_expanded",
+    "nsa_cache_seqlens_int32",
+    "cu_seqlens_k",
+    "nsa_cu_seqlens_k",
+    "page_table_1",
+    "real_page_table",
+)
+_COLUMNS = tuple(map(str, range(12)))
 
 Refresh = Callable[[ReplayBatch], object]
 Fault = Callable[[ReplayBatch, Refresh, list[NSAMetadata]], object]
@@ -58,6 +70,36 @@ def batch(**tokens: int) -> ReplayBatch:
     return ReplayBatch(
         torch.tensor([*lengths.values()]), torch.tensor(rows), torch.tensor(accepted) if accepted else None
     )
+
+
+class _Grid(Table):
+    look = [{"selector": "th, td", "props": "padding: 3px 4px; font-size: 90%; font-variant-numeric: tabular-nums"}]
+
+
+def array_table(captured: NSAMetadata, requests: str) -> Table:
+    """What a debugger would show of a set. requests: of its rows, in order: "BA", "-" for a padded one."""
+    rows = []
+    for name in _SHOWN:
+        values = getattr(captured, name)
+        for at, entries in enumerate(values.tolist() if values.dim() > 1 else [values.tolist()]):
+            of_all = "" if name in LEADING_ZERO else ", ".join(requests)
+            label = (f"{name}[{at}]", requests[at]) if values.dim() > 1 else (name, of_all)
+            rows.append((*label, *map(str, entries), *[""] * (len(_COLUMNS) - len(entries))))
+    shown = [dict(zip(("array", "request", *_COLUMNS), row, strict=True)) for row in rows]
+    return _Grid(shown, _COLUMNS, (), "")
+
+
+def plan_table(sets: list[NSAMetadata]) -> Table:
+    """The plan of every step: where each multiprocessor begins, and where the last one ends."""
+    rows = []
+    for step, captured in enumerate(sets):
+        *begins, end = map(str, captured.paged_mqa_schedule_metadata.tolist())
+        rows.append(
+            {"step": str(step)}
+            | {f"multiprocessor {at} begins at": entry for at, entry in enumerate(begins)}
+            | {"end": end}
+        )
+    return Table(rows, (), (), "")
 
 
 def cell_of(finding: Finding) -> str:

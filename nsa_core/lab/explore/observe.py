@@ -54,10 +54,6 @@ class Observation:
         self.rows: list[list[list[Row]]] = []  # by replay and step: the rows in use
         self.cost: Cost | None = None  # of the last replay
         self.ages = [{name: reached.to(torch.int32) - 1 for name, reached in step.items()} for step in self._reach()]
-        # by step and field: whether the cell held a live value when it was written last
-        self.was_live = [
-            {name: torch.zeros_like(age, dtype=torch.bool) for name, age in s.items()} for s in self.ages
-        ]
 
     def replay(self, batch: Batch) -> None:
         """Refresh the observed sets once and note who wrote what."""
@@ -72,10 +68,8 @@ class Observation:
         self.rows.append([rows_in_use(self.config, padded, self.setup.mode, i) for i in range(self.setup.steps)])
         self.written = self._written_by(padded)
         for step, written in enumerate(self.written):
-            live = live_cells(self.setup, self.sets[step], len(self.rows[-1][step]))
             for name, mask in written.items():
                 self.ages[step][name][mask] = len(self.batches)
-                self.was_live[step][name][mask] = live[name][mask]
 
     def states(self, step: int) -> dict[str, torch.Tensor]:
         """int8 `CellState` of every cell of a step's set, by field."""

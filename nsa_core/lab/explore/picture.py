@@ -8,19 +8,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .scene import FOREIGN, NOBODY, STATES, cells_of
-from .words import LEGEND, costs
+from .words import LEGEND, costs, tally
 
 HUES = ((47, 111, 176), (224, 145, 15), (27, 154, 116), (201, 95, 154), (138, 109, 59), (98, 180, 224))  # as base.js
 GREY, INK, MUTED, LINE, WHITE, ALARM = (
     (128, 132, 140),
     (28, 32, 38),
-    (104, 108, 114),
+    (82, 86, 93),
     (214, 216, 220),
     (255,) * 3,
     (200, 30, 20),
 )
 READ, UNREAD, STALE, NEVER, CONSTANT, FAULT = range(FOREIGN)
-WIDTH, LABEL, SCALE, GAP = 860, 176, 2, 14  # of the page, of its row labels; pixels of the file for each of these
+WIDTH, LABEL, SCALE, GAP = 860, 184, 2, 14  # of the page, of its row labels; pixels of the file for each of these
 
 
 class Page:
@@ -42,7 +42,7 @@ class Page:
         self.bottom = max(self.bottom, y + height)
 
     def text(
-        self, text: object, x: float, y: float, colour: tuple = INK, size: float = 11, anchor: str = "lm"
+        self, text: object, x: float, y: float, colour: tuple = INK, size: float = 12, anchor: str = "lm"
     ) -> float:
         """Returns where the text ends."""
         font = _font(size)
@@ -81,8 +81,11 @@ def picture(scene: dict, caption: str = "") -> bytes:
     for vector in (f for f in scene["fields"] if not f["tokens"]):
         digits = len(str(int(cells_of(vector, "values").max())))
         cell = max(wide, 20) if few else min(27, room / vector["shape"][1])
-        cell = min(max(cell, 6.2 * digits + 5), room / vector["shape"][1])
-        page.text(vector["name"], LABEL - 10, y + 9, MUTED if vector["same_as"] else INK, 11, "rm")
+        cell = min(max(cell, 6.6 * digits + 5), room / vector["shape"][1])
+        end = LABEL + cell * vector["shape"][1]
+        page.text(vector["name"], LABEL - 10, y + 9, anchor="rm")
+        if vector["same_as"] and end < WIDTH - 245:
+            page.text(f"the same memory as {vector['same_as']}", end + 8, y + 9, MUTED)
         _draw(page, scene, vector, LABEL, [y], cell, 18)
         y += 20
     _explain(page, scene, caption)
@@ -103,7 +106,7 @@ def _tops(rows: list, count: int, height: float) -> list[float]:
 def _draw(page: Page, scene: dict, field: dict, x: float, tops: list[float], cell: float, height: float) -> None:
     values, states, owners = (cells_of(field, key).numpy() for key in ("values", "states", "owners"))
     gap, tall = cell >= 7, height - (height >= 8)
-    numbers = cell >= 6.2 * len(str(values.max())) + 4 and height >= 14
+    numbers = cell >= 6.6 * len(str(values.max())) + 3 and height >= 14
     for row, top in enumerate(tops):
         changed = np.flatnonzero(np.diff(states[row]) | np.diff(owners[row])) + 1
         for first, end in zip([0, *changed], [*changed, len(states[row])], strict=True):
@@ -116,6 +119,15 @@ def _draw(page: Page, scene: dict, field: dict, x: float, tops: list[float], cel
         if field["tokens"] and row < len(scene["rows"]):
             end = -(-scene["rows"][row][1] // field["tokens"])
             page.box(x + min(end, values.shape[1]) * cell - 1.5, top - 1, 2, tall + 2, INK)
+            if numbers:
+                _left_by(page, scene, states[row], owners[row], (x, top + tall / 2, cell), scene["rows"][row][0])
+
+
+def _left_by(page: Page, scene: dict, states: np.ndarray, owners: np.ndarray, at: tuple, person: int) -> None:
+    """Behind the last cell that was ever written: who left it there, if that was another request."""
+    (x, y, cell), last = at, int(np.flatnonzero(states != NEVER).max(initial=0))
+    if states[last] in (STALE, FOREIGN) and owners[last] not in (person, 0) and (len(states) - 1 - last) * cell >= 62:
+        page.text(f"left by {scene['people'][owners[last]]}", x + (last + 1) * cell + 5, y, MUTED)
 
 
 def _cell(page: Page, x: float, y: float, width: float, height: float, state: int, hue: tuple) -> None:
@@ -124,6 +136,8 @@ def _cell(page: Page, x: float, y: float, width: float, height: float, state: in
     page.box(x, y, width, height, plain.get(state) or _mix(hue, ground[state]))
     if state in (STALE, FOREIGN):
         page.box(x, y, width, height, _mix(hue, 0.95 if state == FOREIGN else 0.5), _hatch(state == FOREIGN))
+    if state == NEVER and 7 <= width < 40:
+        page.box(x + width / 2 - 1, y + height / 2 - 1, 2, 2, LINE)
     if state == FOREIGN and width < 40:
         size = min(7, width / 2)
         corner = [(x + width - size, y), (x + width, y), (x + width, y + size)]
@@ -134,9 +148,9 @@ def _number(page: Page, value: int, x: float, y: float, state: int) -> None:
     if state == NEVER:
         return
     if state in (STALE, FOREIGN):
-        page.pen.text((SCALE * x, SCALE * y), str(value), MUTED, _font(10.5), "mm", stroke_width=4, stroke_fill=WHITE)
+        page.pen.text((SCALE * x, SCALE * y), str(value), MUTED, _font(11.5), "mm", stroke_width=4, stroke_fill=WHITE)
     else:
-        page.text(value, x, y, {UNREAD: MUTED, FAULT: WHITE}.get(state, INK), 10.5, "mm")
+        page.text(value, x, y, {UNREAD: MUTED, FAULT: WHITE}.get(state, INK), 11.5, "mm")
 
 
 def _label_rows(page: Page, scene: dict, tops: list[float], height: float) -> None:
@@ -149,23 +163,24 @@ def _label_rows(page: Page, scene: dict, tops: list[float], height: float) -> No
         name = scene["people"][person] if person > 0 else ""
         if height < 13:
             if name and nth == 1 and height * rows[person] >= 11:
-                page.text(f"request {name}", LABEL - 10, top + 6, MUTED, 10, "rm")
+                page.text(f"request {name}", LABEL - 10, top + 6, MUTED, 11, "rm")
             continue
         several = f"row {nth} of {rows[person]}, " if rows[person] > 1 and name else ""
         who = {NOBODY: "not in use", 0: f"padding, length {length}"}.get(person, f"{name}: {several}length {length}")
-        page.text(who, LABEL - 10, top + height / 2, INK if name else MUTED, 11, "rm")
+        page.text(who, LABEL - 10, top + height / 2, INK if name else MUTED, anchor="rm")
 
 
 def _explain(page: Page, scene: dict, caption: str) -> None:
-    counts = Counter(STATES[s] for f in scene["fields"] for s in cells_of(f, "states").flatten().tolist())
-    x, y = 0.0, page.bottom + 20
+    counts = tally(scene)
+    y = page.bottom + 20
+    x = page.text(f"step {scene['draft_step']}:", 0, y, MUTED) + 10
     shown = [(state, text) for state, text in LEGEND if counts[state]]
     for state, text in shown:
         _cell(page, x, y - 7, 14, 13, STATES.index(state), HUES[0])
-        x = page.text(f"{text} {counts[state]}", x + 19, y, MUTED, 11) + 14
-    page.text(costs(scene), 0, y + 20, MUTED, 11)
+        x = page.text(f"{text} {counts[state]:,}", x + 18, y, MUTED) + 12
+    page.text(costs(scene), 0, y + 22, MUTED)
     if caption:
-        page.text(caption, 0, y + 42, INK, 12)
+        page.text(caption, 0, y + 44)
 
 
 def _hue(person: int) -> tuple:

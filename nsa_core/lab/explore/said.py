@@ -16,9 +16,10 @@ from ..decision import times as times_model
 from ..decision.criteria import BOTTLENECK_SHARE
 from ..releases import recorded
 from . import decisions
-from .observe import CellState, Observation
+from .session import Session
 from .setup import Setup
 from .trace_batches import full_size
+from .words import tally
 
 
 @functools.cache
@@ -48,9 +49,27 @@ def _day(moment: str) -> str:
     return f"{of.day} {of:%B %Y}"
 
 
+def runs() -> str:
+    """How many runs those are, `one run, provisional`."""
+    many = len(evidence().runs)
+    return f"{'one run' if many == 1 else f'{many} runs'}{', provisional' * bool(evidence().lacks)}"
+
+
 def us(steps: int, strategy: str) -> float:
     """Loop time of one replay of 32 requests of 4,096 tokens, microseconds."""
     return evidence().loop(STEPS_CASES[steps], strategy).median
+
+
+def span(steps: int, strategy: str) -> str:
+    """How far that time spreads, `1,061 to 1,081`."""
+    loop = evidence().loop(STEPS_CASES[steps], strategy)
+    return f"{loop.low:,.0f} to {loop.high:,.0f}"
+
+
+def spread(steps: int, strategy: str) -> float:
+    """The same as a part of that time; 0..1."""
+    loop = evidence().loop(STEPS_CASES[steps], strategy)
+    return (loop.high - loop.low) / loop.median
 
 
 def times(steps: int, slow: str, fast: str) -> float:
@@ -72,6 +91,12 @@ def busy(steps: int, strategy: str) -> float:
     """The part of that time in which the GPU works; 0..1."""
     row = _replay(steps, strategy)
     return row["device_us"] / row["host_us"]
+
+
+def to_do(steps: int, step_ms: float) -> str:
+    """What the rule says for so many draft steps and such a decode step, and which part of it a refresh takes."""
+    (row,) = decisions.what_to_do(evidence(), (steps,), (step_ms,))
+    return f"{row['what to do']} ({row['of the step']:.1%})"
 
 
 def pays_up_to(steps: int) -> float:
@@ -157,6 +182,12 @@ def alone(name: str, column: str = "loop_us", strategy: str | None = None, case:
     return evidence().row(case, name, strategy=strategy)[column]
 
 
+def per_operation(column: str) -> list[float]:
+    """A column of every kind of operation that computes a set of decode, per operation on the GPU; microseconds."""
+    rows = [evidence().row("precompute-parts", name, kind="part") for name in note.OPERATIONS if name != "cat/arange"]
+    return [row[column] / row["device_ops"] for row in rows]
+
+
 def gain(steps: int) -> float:
     """How many times as fast computing once is."""
     return evidence().speed_up(STEPS_CASES[steps]).median
@@ -187,12 +218,17 @@ def equal_cells(mode: str) -> int:
 
 @functools.cache
 def unread_share() -> float:
-    """Of the cells of `page_table_1` that a replay of sixteen recorded requests writes, those nobody reads; 0..1."""
+    """Of the cells that a replay of sixteen recorded requests writes in a step's set, those nobody reads; 0..1."""
     setup = Setup(bs=16, width=4096, page_size=64, topk=2048)
-    observation = Observation(setup)
-    observation.replay(full_size(setup, 2000))
-    states = observation.states(0)["page_table_1"]
-    return int((states == CellState.UNREAD).sum()) / int((states <= CellState.UNREAD).sum())
+    cells = tally(Session(setup, recorded=[full_size(setup, 2000)]).frames[0])
+    return cells["unread"] / (cells["unread"] + cells["read"])
+
+
+@functools.cache
+def third_replay() -> dict:
+    """What the explorer's third decode replay costs by `copy`; needed: bytes of the cells that somebody reads."""
+    shown = Session().frames[2]
+    return shown["cost"] | {"steps": shown["draft_steps"], "needed": 4 * shown["draft_steps"] * tally(shown)["read"]}
 
 
 @functools.cache
@@ -294,12 +330,15 @@ FACTS = {
     "gpu": gpu,
     "runs": runs,
     "day": day,
+    "runs": runs,
+    "to_do": to_do,
     "host": host,
     "busy": busy,
     "released": released,
     "released_operations": released_operations,
     "stale": stale,
     "pays_up_to": pays_up_to,
+    "per_operation": per_operation,
     "measured_costs": measured_costs,
     "launches": launches,
     "sets_mb": sets_mb,
@@ -329,7 +368,10 @@ FACTS = {
     "delta": delta,
     "delta_facts": delta_facts,
     "us": us,
+    "span": span,
+    "spread": spread,
     "times": times,
     "share": share,
+    "third_replay": third_replay,
     "unread_share": unread_share,
 }

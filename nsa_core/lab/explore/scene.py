@@ -13,7 +13,7 @@ from .observe import NEVER, PER_REQUEST, CellState, Observation
 from .setup import Batch
 
 STATES = ("read", "unread", "stale", "never", "constant", "fault", "foreign")  # CellState's, and one more
-FOREIGN = len(STATES) - 1  # stale, and it names a token of another request than the row's own: once, or now again
+FOREIGN = len(STATES) - 1  # stale, and its slot is now another request's than the row's, whoever left it there
 ORDER = (*TABLES, "cache_seqlens_int32", "nsa_seqlens_expanded", "nsa_cache_seqlens_int32", "cu_seqlens_k")
 ORDER += ("nsa_cu_seqlens_k", *CONSTANTS)  # fields, as they are shown
 NOBODY, PADDING = -1, 0  # owners; from 1 on they are places in `people`
@@ -77,10 +77,8 @@ def _fields(observation: Observation, step: int, people: list[str], pages: dict[
     for name, states in sorted(observation.states(step).items(), key=lambda item: ORDER.index(item[0])):
         ages, address = observation.ages[step][name], tensors[name].data_ptr()
         owners, now = (_owners(observation, step, name, at, people) for at in (ages, len(observation.batches)))
-        strange = observation.was_live[step][name] | _held(observation, name, values[name], pages, now)
-        states = states.masked_fill(
-            (states == CellState.STALE) & strange & (owners != now) & (now != NOBODY), FOREIGN
-        )
+        held = _held(observation, name, values[name], pages, now)
+        states = states.masked_fill((states == CellState.STALE) & held & (now != NOBODY), FOREIGN)
         cells = {"values": values[name], "states": states, "ages": ages, "owners": owners}
         shape = list(ages.shape) if ages.dim() == 2 else [1, len(ages)]
         about = {"name": name, "shape": shape, "tokens": _tokens(observation, name), "same_as": names.get(address)}

@@ -42,13 +42,13 @@ def _of_row(captured: NSAMetadata, config: NSAConfig, array: str, row: int) -> s
 def reads(
     captured: NSAMetadata, req_to_token: torch.Tensor, pool_rows: Mapping[str, int]
 ) -> list[dict[str, int | str]]:
-    """What a kernel reads from `page_table_1`, and whose it is. pool_rows: the batch in order, {"B": 2, "A": 1}."""
+    """What a row of `page_table_1` holds, and whose it is. pool_rows: the batch in order, {"B": 2, "A": 1}."""
     rows = []
     for row, (name, pool_row) in enumerate(pool_rows.items()):
         tokens = int(captured.cache_seqlens_int32[row])
         should, found = req_to_token[pool_row, :tokens].tolist(), captured.page_table_1[row, :tokens].tolist()
         owners = dict.fromkeys(_owner(slot, req_to_token, pool_rows) for slot in found)
-        cells = {"it should read": _in_one_line(should), "it reads": _in_one_line(found)}
+        cells = {"its row should hold": _in_one_line(should), "it holds": _in_one_line(found)}
         rows.append({"row": row, "request": name, "tokens": tokens, **cells, "these are": " and ".join(owners)})
     return rows
 

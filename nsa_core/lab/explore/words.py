@@ -8,7 +8,7 @@ LEGEND = (
     ("read", "written now"),
     ("unread", "written, not read"),
     ("stale", "stale"),
-    ("foreign", "stale, another request's"),
+    ("foreign", "stale, another request's slot"),
     ("never", "never written"),
     ("constant", "constant"),
     ("fault", "read, but not written"),
@@ -27,19 +27,27 @@ WIDEST = 40  # columns of a table in a terminal
 
 def summary(scene: dict) -> str:
     """What a replay did, in a few sentences. The counts are a fingerprint of the picture."""
-    counts = Counter(STATES[s] for f in scene["fields"] for s in cells_of(f, "states").flatten().tolist())
-    cells = ", ".join(f"{counts[state]} {text}" for state, text in LEGEND if counts[state])
+    counts = tally(scene)
+    cells = ", ".join(f"{counts[state]:,} {text}" for state, text in LEGEND if counts[state])
     mode, rows = scene["mode"].replace("_", " "), len(scene["rows"])
     asked = f"Replay {scene['replay']} ({mode}, {scene['strategy']}, {scene['contract']} contract): {scene['note']}"
     return f"{asked} {rows} rows in use. Cells of draft step {scene['draft_step']}: {cells}. {costs(scene)}"
 
 
+def tally(scene: dict) -> Counter:
+    """How many cells are in each state; memory that goes by two names counts once."""
+    fields = [field for field in scene["fields"] if not field["same_as"]]
+    return Counter(STATES[state] for field in fields for state in cells_of(field, "states").flatten().tolist())
+
+
 def costs(scene: dict) -> str:
     cost, steps = scene["cost"], scene["draft_steps"]
-    moved = "what the kernel reads cannot be seen" if cost["read"] is None else f"{cost['read']} bytes read"
+    moved = "what the kernel reads cannot be seen" if cost["read"] is None else f"{cost['read']:,} bytes read"
+    launches = "1 launch" if cost["launches"] == 1 else f"{cost['launches']} launches"
+    parts = f" ({cost['launches'] - cost['copies']} compute, {cost['copies']} copy)" if cost["copies"] else ""
     return (
-        f"One replay of {steps} steps: {cost['launches']} launches, {cost['copies']} of them copies; "
-        f"{cost['written']} bytes written, {cost['captured']} of them into captured sets; {moved}."
+        f"One replay, all {steps} steps: {launches}{parts}; "
+        f"{cost['written']:,} bytes written, {cost['captured']:,} of them into captured sets; {moved}."
     )
 
 
@@ -55,7 +63,7 @@ def text(scene: dict) -> str:
             end = scene["rows"][row][1] if field["tokens"] == 1 and row < len(scene["rows"]) else None
             shown = [f"{'|' if at == end else ' '}{cell:>5}" for at, cell in enumerate(cells[:WIDEST])]
             lines.append(f"{label:>26}" + "".join(shown) + (" ..." if len(cells) > WIDEST else ""))
-    signs = "(7) written, not read   ~7 stale   !7 stale, another request's   . never written   | the row's length"
+    signs = "(7) written, not read  ~7 stale  !7 stale, another request's slot  . never written  | the row's length"
     return "\n".join([*lines, "", signs])
 
 

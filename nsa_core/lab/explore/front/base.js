@@ -59,10 +59,10 @@ export function theme(element) {
   const [r, g, b, alpha = 1] = parse(style.color);
   const ink = mix([r, g, b], surface, alpha);
   const dark = surface[0] + surface[1] + surface[2] < 384;
-  return { surface, ink, dark, muted: mix(ink, surface, 0.62), line: mix(ink, surface, 0.16), alarm: dark ? [255, 107, 94] : [200, 30, 20] };
+  return { surface, ink, dark, muted: mix(ink, surface, 0.74), line: mix(ink, surface, 0.24), alarm: dark ? [255, 107, 94] : [200, 30, 20] };
 }
 
-export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 export function bytes(count) {
   if (count === null) return "not visible";

@@ -34,7 +34,7 @@ export const LEGEND = [
   ["read", "written now"],
   ["unread", "written, not read"],
   ["stale", "stale"],
-  ["foreign", "stale, another's"],
+  ["foreign", "stale, another's slot"],
   ["never", "never written"],
   ["constant", "constant"],
   ["fault", "read, but not written"],
@@ -79,7 +79,7 @@ function table(scene, field, r, c, value, owner) {
   const whose = `${sentence(rowName(scene, r))}, length ${row[1]}`;
   const lines = [first < row[1] ? `${whose}. Its ${tokens} ${size === 1 ? "lies" : "lie"} in ${place}.` : `${whose}: column ${c} lies behind its end.`];
   const now = scene.pages[page];
-  if (owner > 0 && first >= row[1] && now !== undefined && now !== row[0]) lines.push(`${sentence(place)} now belongs to ${who(scene, now)}.`);
+  if (owner > 0 && first >= row[1] && page) lines.push(`${sentence(place)} now belongs to ${who(scene, now ?? -1)}${now === row[0] ? " itself" : ""}.`);
   return lines;
 }
 
@@ -91,8 +91,8 @@ function history(scene, field, state, age, owner, r, c) {
   return {
     read: `Written by this replay (${by}).${from}`,
     unread: `Written by this replay (${by}), but nobody reads it.${from}`,
-    stale: `Stale: written by replay ${age}, for ${who(scene, owner)}. ${field.tokens ? past : "No reader comes here."}`,
-    foreign: `Stale, and the worst kind: replay ${age} wrote it for ${who(scene, owner)}, whose row this was. ${past}`,
+    stale: `Stale: left by ${who(scene, owner)}, whose row this was in replay ${age}. ${field.tokens ? past : "No reader comes here."}`,
+    foreign: `Stale, and the worst kind: left by ${who(scene, owner)} in replay ${age}. ${past}`,
     never: "Never written. It holds what capture left there.",
     constant: "Constant: set at capture, and no replay writes it.",
     fault: "Read, but this replay did not write it. That is a fault.",
@@ -105,23 +105,23 @@ export function about(scene) {
   const lines = ["Before the graph replays, these cells must hold this batch's values."];
   lines.push(`${plural(scene.requests.length, "request")}, ${perRequest}: ${plural(rows, "row")} in use.`);
   lines.push(CONTRACTS[scene.contract](counts.unread));
-  if (counts.foreign) lines.push(`${plural(counts.foreign, "cell")} still ${counts.foreign === 1 ? "names a token" : "name tokens"} of another request. Only a row's length keeps readers away.`);
+  if (counts.foreign) lines.push(`${plural(counts.foreign, "stale cell")} ${counts.foreign === 1 ? "names a slot" : "name slots"} of another request. Only a row's length keeps readers away.`);
   else if (counts.stale) lines.push(`${plural(counts.stale, "cell")} still ${counts.stale === 1 ? "holds" : "hold"} an earlier batch.`);
   if (scene.draft_steps > 1)
     lines.push(scene.differing_fields.length ? `The ${scene.draft_steps} draft steps differ in ${scene.differing_fields.join(", ")}.` : `All ${scene.draft_steps} draft steps hold the same cells.`);
   return { title: "What this replay did", lines, alarm: false };
 }
 
-/** How many cells are in each state. */
+/** How many cells are in each state; memory that goes by two names counts once. */
 export function tally(packed) {
   const counts = Object.fromEntries(STATES.map((state) => [state, 0]));
-  for (const field of unpack(packed).fields) for (const state of field.states) counts[STATES[state]]++;
+  for (const field of unpack(packed).fields) if (!field.same_as) for (const state of field.states) counts[STATES[state]]++;
   return counts;
 }
 
 export const COSTS = [
   ["launches", "launches", "Tensor operations and kernels of one replay, all draft steps. On a GPU each is at least one launch.", String],
-  ["copies", "of them copies", "Copies, most of them into captured sets.", String],
+  ["copies", "copy, the others compute", "Copies, most of them into captured sets.", String],
   ["written", "written", "Bytes written, intermediate results included.", bytes],
   ["captured", "into captured sets", "Bytes of captured cells that were written, all draft steps: observed.", bytes],
   ["read", "read", "Bytes read. What a kernel reads cannot be seen from outside.", bytes],
@@ -137,7 +137,7 @@ export function differences(one, other) {
     const cells = [];
     field.values.forEach((value, i) => (value !== twin.values[i] || field.states[i] !== twin.states[i]) && cells.push(i));
     if (cells.length) found.set(field.name, cells);
-    count += cells.length;
+    if (!field.same_as) count += cells.length;
   }
   return { cells: found, count };
 }

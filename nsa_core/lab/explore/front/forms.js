@@ -23,7 +23,7 @@ export default {
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "Six ways to make the same copies"),
-      h("p", { class: "pic-lead" }, "Wide bars: one refresh, from the call until the next can begin. Thin bars: what of it the GPU works. The dashed line is copy."),
+      h("p", { class: "pic-lead" }, "Wide bars: one refresh, from the call until the next can begin. Thin bars: the GPU's time within that refresh. The dashed line is copy."),
       h("div", { class: "pic-controls" }, h("label", { class: "pic-select" }, "what is refreshed", plan)),
       svg, says, h("figcaption", {}, data.source));
     const note = notes(root);
@@ -56,7 +56,7 @@ function bars(ways, width, foot, note) {
     note.on(bar, `${way.name}: ${us(way.us)}${range}\nThe GPU works ${us(way.device)} in ${count(way.operations, "operation")}.`);
     drawn.push(s("text", { x: 0, y: y + 22 }, way.name), bar,
       s("rect", { x: left, y: y + 31, width: Math.max(x(way.device) - left, 1), height: 6, style: "fill: var(--nsa-ink)" }),
-      s("text", { x: x(way.us) + 7, y: y + 22, class: "small halo" }, us(way.us) + told));
+      s("text", { x: x(most) + 10, y: y + 22, class: "small" }, us(way.us) + told));
   });
   return drawn;
 }

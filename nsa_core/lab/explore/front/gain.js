@@ -23,7 +23,7 @@ export function sentence(data, state) {
   const whole = (value) => Math.round(value).toLocaleString("en-US");
   return `With *${state.steps}* step${state.steps > 1 ? "s" : ""}, ${how}: *${whole(before)}\u00a0\u00b5s* becomes ` +
     `*${whole(after)}\u00a0\u00b5s*, *${gain.toFixed(1)} times* as fast. Copies are *${percent(share)}* of what ` +
-    `is left. However many steps, the gain stays below *${(1 + state.compute / state.copy).toFixed(1)}*.`;
+    `is left. By the model, the gain stays below *${(1 + state.compute / state.copy).toFixed(1)}*, however many steps.`;
 }
 
 export default {
@@ -31,7 +31,7 @@ export default {
     const steps = slider({ label: "draft steps N", min: 1, max: data.mostSteps, says: String, on: (n) => set({ steps: n }) });
     const compute = slider({ label: "to compute a step, c", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
     const copy = slider({ label: "to copy a step, k", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
-    const reset = button("As measured", () => set({ compute: data.compute, copy: data.copy }));
+    const reset = button("As fitted", () => set({ compute: data.compute, copy: data.copy }));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does computing once gain?"),
@@ -45,25 +45,29 @@ export default {
       reset.disabled = state.compute === data.compute && state.copy === data.copy;
       says.replaceChildren(...sentence(data, state).split("*").map((part, at) => (at % 2 ? h("b", {}, part) : part)));
       const width = svg.parentElement.clientWidth - 2 * parseFloat(getComputedStyle(root).paddingLeft);
-      const blocks = drawBlocks(data, state, width), curve = drawCurve(data, state, width, note, set);
+      const bars = drawBlocks(data, state, width), curve = drawCurve(data, state, width, note, set);
       curve.setAttribute("transform", "translate(0 168)");
       svg.setAttribute("viewBox", `0 0 ${width} 446`);
       svg.setAttribute("width", width);
       svg.setAttribute("height", 446);
       svg.setAttribute("aria-label", says.textContent);
-      svg.replaceChildren(blocks, curve);
+      svg.replaceChildren(bars, curve);
     };
   }),
 };
 
-/** Where the time goes: every block is as wide as it lasts, and both rows share one scale. */
-function drawBlocks(data, { steps, compute, copy }, width) {
-  const { before, after } = totals(data, { steps, compute, copy });
-  const x = linear(0, Math.max(steps * (compute + copy), compute + steps * copy), 0, width);
-  const rows = [
-    { label: "Every step computes", total: before, colour: "eager", parts: Array(steps).fill([["c", compute], ["k", copy]]).flat() },
-    { label: "Compute once, copy N times", total: after, colour: "copy", parts: [["c", compute], ...Array(steps).fill(["k", copy])] },
+/** Both rows as parts that add up to the totals: computing once takes what the copies leave of the row below. */
+export function blocks(data, state) {
+  const { before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after;
+  return [
+    { label: "Every step computes", total: before, colour: "eager", parts: Array(steps).fill([["c", once], ["k", before / steps - once]]).flat() },
+    { label: "Compute once, copy N times", total: after, colour: "copy", parts: [["c", once], ...Array(steps).fill(["k", (after - once) / steps])] },
   ];
+}
+
+/** Where the time goes: every block is as wide as it lasts, and both rows share one scale. */
+function drawBlocks(data, state, width) {
+  const rows = blocks(data, state), x = linear(0, Math.max(...rows.map((row) => row.total)), 0, width);
   return s("g", {}, rows.map(({ label, total, colour, parts }, at) => {
     const top = 74 * at;
     let begin = 0;
@@ -98,7 +102,7 @@ function drawCurve(data, state, width, note, set) {
     marks.push(s("text", { x: x(n), y: bottom + 20, "text-anchor": "middle", class: "muted small" }, n));
   }
   marks.push(s("text", { x: width, y: bottom + 36, "text-anchor": "end", class: "muted small" }, "draft steps N"),
-    s("text", { x: x(11), y: y(gain(11)) + 22, "text-anchor": "middle", class: "small halo", style: "fill: var(--nsa-copy)" }, width < 500 ? "model" : "line: model, dots: measured"));
+    s("text", { x: x(11), y: y(gain(11)) + 22, "text-anchor": "middle", class: "small halo", style: "fill: var(--nsa-copy)" }, width < 500 ? "model" : "line: model, fitted to the dots"));
   marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing in every step"));
   if (limit < most) {
     marks.push(s("line", { x1: left, x2: width, y1: y(limit), y2: y(limit), style: "stroke: var(--nsa-muted)", "stroke-dasharray": "5 4" }),

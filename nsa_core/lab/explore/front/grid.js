@@ -5,6 +5,9 @@ import { css, hue, mix, theme, unpack } from "./base.js";
 const HEAD = 34, GAP = 14, BETWEEN = 44, FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif", MONO = "ui-monospace, Menlo, Consolas, monospace";
 const [READ, UNREAD, STALE, NEVER, CONSTANT, FAULT, FOREIGN] = [0, 1, 2, 3, 4, 5, 6];
 
+/** Digits of the field's longest number; thousands of cells show none. */
+const digits = (field) => String(Math.max(0, ...(field.values.length < 2000 ? field.values : [1e9]))).length;
+
 /** Where every field of the scenes goes: {width, height, blocks, beside}: blocks of cells, and a place for facts. */
 export function arrange(scenes, width) {
   const label = width < 640 ? 104 : width < 780 ? 152 : 176, two = scenes.length > 1;
@@ -33,7 +36,8 @@ export function arrange(scenes, width) {
       x += share + GAP;
     }
     const vectors = scene.fields.filter((f) => !f.tokens && !(two && f.name.endsWith("cu_seqlens_q"))), longest = Math.max(...vectors.map((f) => f.columns));
-    const vcw = Math.min(few && widths.size ? Math.max(cw, 20) : 27, Math.floor(side / longest) || side / longest);
+    const usual = few && widths.size ? Math.max(cw, 20) : 27, most = Math.floor(side / longest) || side / longest;
+    const vcw = Math.min(most, Math.max(usual, ...vectors.map((f) => 7.2 * digits(f) + 4)));
     let y = bottom + 16;
     const right = x0 + vcw * longest + (vectors.some((f) => f.same_as) ? 158 : 24);
     if (!two && width - right >= 290) beside = { x: right, y: y - 2 };
@@ -92,8 +96,7 @@ function drawBlock(pen, b, look, paint, write, differing) {
   const { field, scene } = b;
   if (!field) return write("not captured: no reader needs it", b.x, b.ys[0] + 12, look.muted);
   const gap = b.cw >= 7 ? 1 : 0, tall = b.ch - (b.ch >= 8 ? 1 : 0);
-  const digits = Math.max(1, String(Math.max(...(field.values.length < 2000 ? field.values : [1e9]))).length);
-  const numbers = b.cw >= digits * 6.2 + 4 && b.ch >= 14;
+  const numbers = b.cw >= 6.2 * digits(field) + 4 && b.ch >= 14;
   for (let r = 0; r < b.rows; r++) {
     for (let c = 0, base = r * b.columns; c < b.columns; ) {
       const state = field.states[base + c], owner = field.owners[base + c];
@@ -103,12 +106,10 @@ function drawBlock(pen, b, look, paint, write, differing) {
       if (gap) for (let k = c; k < end; k++) pen.fillRect(b.x + k * b.cw, b.ys[r], b.cw - gap, tall);
       else pen.fillRect(b.x + c * b.cw, b.ys[r], (end - c) * b.cw, tall);
       if (gap) for (let k = c; k < end; k++) sign(pen, b, look, state, b.x + k * b.cw, b.ys[r], b.cw - gap, tall, numbers);
-      const told = state === FOREIGN && b.ch >= 14 && (end - c) * b.cw >= 62 && scene.rows[r - 1]?.[0] !== scene.rows[r]?.[0];
-      if (numbers && !told) for (let k = c; k < end; k++) number(pen, look, write, state, field.values[base + k], b.x + (k + 0.5) * b.cw - 0.5, b.ys[r] + tall / 2 + 0.5);
-      if (told)
-        pill(pen, look, `left by ${scene.people[owner]}`, b.x + ((c + end) / 2) * b.cw, b.ys[r] + tall / 2);
+      if (numbers) for (let k = c; k < end; k++) number(pen, look, write, state, field.values[base + k], b.x + (k + 0.5) * b.cw - 0.5, b.ys[r] + tall / 2 + 0.5);
       c = end;
     }
+    if (numbers && field.tokens && scene.rows[r]) leftBy(pen, b, look, write, r, b.ys[r] + tall / 2);
     const length = scene.rows[r]?.[1];
     if (field.tokens && length !== undefined && length <= b.columns * field.tokens) {
       pen.fillStyle = css(look.ink);
@@ -145,18 +146,15 @@ function number(pen, look, write, state, value, x, y) {
   write(value, x, y, state === FAULT ? look.surface : faint ? look.muted : look.ink, `11px ${FONT}`, "center");
 }
 
-function pill(pen, look, text, x, y) {
-  pen.font = `600 10.5px ${FONT}`;
-  const half = pen.measureText(text).width / 2 + 6;
-  pen.beginPath();
-  pen.roundRect(x - half, y - 7.5, 2 * half, 15, 7.5);
+/** Behind the last cell that was ever written: who left it there, if that was another request. */
+function leftBy(pen, { field, scene, x, columns, cw }, look, write, r, y) {
+  let last = columns - 1;
+  while (last > 0 && field.states[r * columns + last] === NEVER) last--;
+  const at = r * columns + last, owner = field.owners[at], state = field.states[at];
+  if (![STALE, FOREIGN].includes(state) || owner < 1 || owner === scene.rows[r][0] || (columns - 1 - last) * cw < 60) return;
   pen.fillStyle = css(look.surface);
-  pen.fill();
-  pen.lineWidth = 1.25;
-  pen.strokeStyle = pen.fillStyle = css(look.alarm);
-  pen.stroke();
-  Object.assign(pen, { textAlign: "center", textBaseline: "middle" });
-  pen.fillText(text, x, y + 0.5);
+  pen.fillRect(x + (last + 1) * cw, y - 8, 56, 16);
+  write(`left by ${scene.people[owner]}`, x + (last + 1) * cw + 4, y + 0.5, look.muted);
 }
 
 function hatch(pen, line, ground, crossed) {
@@ -191,7 +189,7 @@ function labels(pen, layout, look, write, titles) {
     } else if (b.which === 0) {
       const narrow = layout.label < 150, name = narrow ? b.name.replace("nsa_seqlens_", "len_").replace("seqlens", "len").replace("_int32", "") : b.name;
       write(name, layout.label - 10, b.ys[0] + 9.5, b.alias ? look.muted : look.ink, `${layout.label < 176 ? 10 : 11}px ${MONO}`, "right");
-      if (b.alias && b.x + b.width + 80 < layout.width) write(narrow ? "same memory" : "the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
+      if (b.alias && b.x + b.width + (narrow ? 90 : 150) < layout.width) write(narrow ? "same memory" : "the same memory as above", b.x + b.width + 8, b.ys[0] + 9.5, look.muted);
     }
   }
 }
@@ -201,9 +199,10 @@ function header(b, narrow, look, write) {
   const left = table || b.width > 100; // a narrow table's name reaches over the free end of its neighbour's
   write(b.name, left ? b.x : b.x + b.width, y, look.ink, `600 ${narrow ? 10 : 12}px ${FONT}`, left ? "left" : "right");
   if (wide) write(table ? "the KV slot of each token" : "the page of each page's first token", b.x + 96, y, look.muted);
-  const every = b.cw >= 18 ? 1 : Math.ceil(30 / b.cw / (table ? size : 1)) * (table ? size : 1);
-  for (let c = 0; b.field && c < b.columns; c += every)
-    write(c, b.x + (c + (b.cw >= 7 ? 0.5 : 0)) * b.cw, b.top - 9, table && c % size ? mix(look.muted, look.surface, 0.6) : look.muted, `10px ${FONT}`, b.cw >= 7 ? "center" : "left");
+  const every = b.cw >= 18 ? 1 : Math.ceil(44 / b.cw / (table ? size : 1)) * (table ? size : 1);
+  const fits = (c) => b.cw >= 7 || c * b.cw + 6.4 * String(c).length <= b.width; // a label ends with its table
+  for (let c = 0; b.field && c < b.columns && fits(c); c += every)
+    write(c, b.x + (c + (b.cw >= 7 ? 0.5 : 0)) * b.cw, b.top - 9, look.muted, `${b.cw < 7 || (table && c % size) ? "" : "600 "}11px ${FONT}`, b.cw >= 7 ? "center" : "left");
 }
 
 function rowLabels(pen, b, layout, look, write) {

@@ -121,7 +121,7 @@ function edited(request, changes) {
 
 function check(setup, { lengths, accepts }) {
   const more = growth(setup), low = Math.min(...lengths), high = Math.max(...lengths), most = setup.draft_tokens;
-  if (low < 0) throw new Refused(`seq_lens[${lengths.indexOf(low)}] is ${low}; a length is at least 0`);
+  if (low < 0) throw new Refused(`seq_lens[${lengths.indexOf(low)}] is ${low}; a length is at least 0: give the number of cached tokens`);
   if (high + more > setup.width)
     throw new Refused(`seq_lens[${lengths.indexOf(high)}] is ${high} and needs ${high}${more ? ` + ${more}` : ""} columns, but the narrowest table has ${setup.width}; finish or shorten the request, or widen req_to_token and capture again`);
   if (!isRagged(setup)) return;

@@ -52,7 +52,7 @@ function draw(svg, data, state, width, note) {
     drawn.push(
       s("line", { x1: x(found.ours), x2: x(found.theirs), y1: y, y2: y, style: "stroke: var(--nsa-muted)", "stroke-width": 1 }),
       s("text", { x: 0, y: y + 1, class: "strong" }, version), s("text", { x: 0, y: y + 17, class: "small muted" }, when),
-      (narrow ? design.split(", ") : [design]).map((line, row) => s("text", { x: left + 4, y: y + 26 + 15 * row, class: "small muted halo" }, line)),
+      ...(narrow ? design.split(", ") : [design]).map((line, row) => s("text", { x: left + 4, y: y + 26 + 15 * row, class: "small muted halo" }, line)),
       s("text", { x: x(found.theirs), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.theirs)),
       s("text", { x: x(found.ours), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.ours)),
       dot(found.theirs, "copy", `sglang ${version}: ${us(found.theirs)}, quartiles ${three(found.low)} to ${us(found.high)}; ${found.operations} operations on the GPU`),

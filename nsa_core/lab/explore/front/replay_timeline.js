@@ -46,7 +46,7 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Who works during one replay, and who waits?"),
-      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it at once, and waits for the next."),
+      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it, and waits for the next. The last part of a bar, without a name: checks and bookkeeping."),
       h("div", { class: "pic-controls" }, steps.element, time.element, zoom.element), svg, says, h("figcaption", {}, data.source));
     return (state) => {
       now = state;
@@ -81,7 +81,7 @@ function lanes(replays, from, window, width, x, at) {
   };
   replays.forEach((replay, row) => {
     const y = 92 * row;
-    drawn.push(s("text", { x: 0, y: y + 14 }, s("tspan", { style: `fill: var(--nsa-${replay.name})` }, "\u25cf "), s("tspan", { class: "strong" }, replay.name),
+    drawn.push(s("text", { x: 0, y: y + 14 }, s("tspan", { class: "strong" }, replay.name),
       s("tspan", { dx: 8, class: "muted" }, width < 560 ? `host ${us(replay.host)}, GPU ${us(replay.device)}` : `${us(replay.host)} on the host, ${us(replay.device)} on the GPU in ${replay.operations} operation${replay.operations > 1 ? "s" : ""}: it works ${percent(replay.device / replay.host)} of the time`)));
     drawn.push(s("rect", { x: 0, y: y + 48, width, height: 20, style: "fill: var(--nsa-panel)" }));
     let begin = 0;

@@ -68,7 +68,7 @@ function capture(setup) {
   return fields.map((field) => {
     const size = field.rows * field.columns, values = new Int32Array(size);
     if (field.name.endsWith("cu_seqlens_q")) values.forEach((_, i) => (values[i] = i));
-    return { ...field, same_as: twins[field.name] ?? null, values, ages: new Int32Array(size).fill(FIXED), wasLive: new Uint8Array(size) };
+    return { ...field, same_as: twins[field.name] ?? null, values, ages: new Int32Array(size).fill(FIXED) };
   });
 }
 
@@ -89,7 +89,6 @@ export class Captured {
       const field = this.byName.get(name);
       field.values[at] = value;
       field.ages[at] = this.past.length;
-      field.wasLive[at] = this.isLive(field, at);
       this.written += field.same_as ? 0 : 1;
     });
   }
@@ -114,7 +113,7 @@ export class Captured {
     };
   }
 
-  /** State and owner of every cell. */
+  /** State of every cell, and whose row it was when it was written. */
   marks(field, whose, pages) {
     const states = new Int32Array(field.values.length), people = new Int32Array(field.values.length), last = this.past.length;
     const of = (age, at) => {
@@ -125,9 +124,8 @@ export class Captured {
       const age = field.ages[at], owner = age > 0 ? of(age, at) : NOBODY, now = of(last, at);
       const state = stateOf(age, this.isLive(field, at), last);
       const held = field.tokens ? pages[field.name === "page_table_1" ? Math.floor(value / this.setup.page_size) : value] : undefined;
-      const strange = field.wasLive[at] || (held !== undefined && held !== now);
       people[at] = owner;
-      states[at] = state === STALE && strange && owner !== now && now !== NOBODY ? FOREIGN : state;
+      states[at] = state === STALE && held !== undefined && held !== now && now !== NOBODY ? FOREIGN : state;
     });
     return { values: field.values.slice(), ages: field.ages.slice(), states, owners: people };
   }

@@ -44,7 +44,8 @@ def gain_data(evidence: Evidence) -> dict:
         "measured": measured,
         "claimed": [{"steps": n, **totals} for n, totals in TOTALS.items()],
         "mostSteps": MOST_STEPS,
-        "source": measured_on(evidence, "decode, 32 requests of 4,096 tokens"),
+        "source": f"The model is fitted to the measured times; the worst is {model.worst:.0%} away from it. "
+        + measured_on(evidence, "decode, 32 requests of 4,096 tokens"),
     }
 
 
@@ -61,7 +62,7 @@ def sentence(data: dict, state: dict) -> str:
     return (
         f"With {n} step{'s' * (n > 1)}, {how}: {before:,.0f} \u00b5s becomes {after:,.0f} \u00b5s, "
         f"{times:.1f} times as fast. Copies are {share:.0%} of what is left. "
-        f"However many steps, the gain stays below {model.speed_up_limit:.1f}."
+        f"By the model, the gain stays below {model.speed_up_limit:.1f}, however many steps."
     )
 
 
@@ -84,8 +85,8 @@ def _still(data: dict, state: dict) -> Figure:
         ax.annotate(said, (n, before / after), (9, -3), textcoords="offset points", fontsize=WORDS)
     labels(
         ax,
-        sentence(data, state).partition(" However")[0],
-        "draft steps N; line: model, dots: measured",
+        sentence(data, state).partition(" By the model")[0],
+        "draft steps N; dots: measured, line: the model fitted to them",
         "times as fast",
     )
     ax.set_xticks(list(points), points)

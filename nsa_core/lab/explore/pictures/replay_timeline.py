@@ -9,8 +9,8 @@ from .live import LivePicture, measured_on, three
 
 WAYS = ("eager", "copy", "fused", "graph")
 CAVEAT = (
-    "A recording keeps sums and no moments, so the operations of a part are spread evenly over it, and each is drawn "
-    "to reach the GPU at once; their number and their total time are as measured."
+    "We recorded how many operations there were and how long they took together, not when each ran; their places in "
+    "the picture are illustrative."
 )
 
 
@@ -101,7 +101,7 @@ def _still(replays: list[dict], steps: int) -> Figure:
     ax.text(
         0.995,
         0.02,
-        "grey: compute, blue: copies, orange: one launch",
+        "grey: compute, blue: copies, light grey: checks and bookkeeping, orange: one launch",
         transform=ax.transAxes,
         ha="right",
         fontsize=WORDS,

@@ -18,7 +18,7 @@ UPSTREAM = (
     (
         "2025-12-18",
         "Computed once, in SGLang",
-        "SGLang computes the metadata of all draft steps once and copies it to each. Published: "
+        "SGLang merges what the note calls kept: the metadata of all steps is computed once and copied. Published: "
         f"642{TO}437 \u00b5s for preparing a replay. Releases 0.5.7 to 0.5.10 forgot one field on this path.",
         14781,
     ),
@@ -37,7 +37,7 @@ UPSTREAM = (
     ),
     (
         "2026-06-30",
-        "One Triton launch computes",
+        "One launch computes",
         "A single launch computes a step's lengths, sums and page tables. They are still copied to the other steps.",
         29499,
     ),
@@ -105,8 +105,8 @@ def events(evidence: Evidence, note: str = "december-2025.md") -> list[dict]:
         _event(
             "2026-11-24",
             SGLANG,
-            "0.5.23 still copies",
-            "Release 0.5.23 computes once and copies to the other steps. With three steps or more it still leaves "
+            "Release 0.5.23 still copies",
+            "It computes once and copies to the other steps. With three steps or more it still leaves "
             "one field of the first three stale.",
             "sglang 0.5.23",
             "https://pypi.org/project/sglang/0.5.23/",
@@ -123,7 +123,7 @@ def _still(found: list[dict]) -> Figure:
     fig = figure(3.0)
     ax, days = fig.subplots(), [date.fromisoformat(e["date"]) for e in found]
     ax.axhline(0, color=GREY, lw=1)
-    for event, day, level in zip(found, days, (-1, 2, 1, 3, 2, 1, -1, -2, 1), strict=True):
+    for event, day, level in zip(found, days, (-1, 2, 1, 3, 2, 1, -1, -2, 2), strict=True):
         right = day > date(2026, 9, 1)
         ax.plot([day, day], [0, level - 0.2 if level > 0 else level + 0.2], color=GREY, lw=0.6)
         ax.plot(day, 0, "o", color=INK, ms=6)

@@ -10,13 +10,15 @@ from ...bench.report import text
 from .live import three
 
 LOOK = [
-    {"selector": "th, td", "props": "padding: 4px 12px; vertical-align: top"},
-    {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 12px; font-size: 90%"},
+    {"selector": "th, td", "props": "padding: 4px 8px; vertical-align: top"},
+    {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 8px; font-size: 90%"},
 ]
 
 
 class Table:
     """Rows as an HTML table, and as text that says the same. `html`: without a style sheet, for any viewer."""
+
+    look = LOOK
 
     def __init__(
         self, shown: Sequence[Mapping[str, str]], numeric: Collection[str], marked: Collection[int], caption: str
@@ -26,7 +28,7 @@ class Table:
     @property
     def html(self) -> str:
         frame = pandas.DataFrame(self.shown)
-        style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*LOOK, *self._sides(frame)])
+        style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*self.look, *self._sides(frame)])
         style.set_uuid(self._id)
         style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
         return style.set_caption(html.escape(self.caption)).to_html() if self.caption else style.to_html()
