@@ -33,12 +33,6 @@ def gpu() -> str:
     return evidence().machine
 
 
-def runs() -> str:
-    """How many there are, in words."""
-    count = len(evidence().runs)
-    return f"{count} run{'s' * (count > 1)}" + (", so provisionally" if evidence().lacks else "")
-
-
 def day() -> str:
     """The day of the newest of those runs, `3 May 2026`."""
     return _day(max(row["date"] for row in evidence().rows))
@@ -328,7 +322,6 @@ FACTS = {
     "call": call,
     "calls_on": calls_on,
     "gpu": gpu,
-    "runs": runs,
     "day": day,
     "runs": runs,
     "to_do": to_do,
