@@ -66,8 +66,8 @@ def test_a_recorded_machine_gets_the_numbers_and_the_verdict_of_its_measurement(
 
 def test_every_recorded_gpu_and_the_note_are_presets(machines):
     names = list(machines)
-    assert names[0].endswith(", one launch") and TABLE in names
-    assert "NVIDIA H200, in a graph" in names
+    assert names[0].endswith(", graph") and TABLE in names
+    assert "NVIDIA H200, fused" in names
 
 
 def test_a_machine_with_other_cases_is_passed_over():

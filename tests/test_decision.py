@@ -234,4 +234,4 @@ def test_the_command_prints_the_ledger(tmp_path, capsys):
     assert command(tmp_path, "--claims") == 0
     printed = capsys.readouterr().out
     assert "P1  did not hold: 834 us" in printed and "D2  judgement:" in printed
-    assert "Would change it: one cell that differs." in printed
+    assert "Would change it: a single cell that differs." in printed

@@ -10,10 +10,10 @@ from nsa_core.lab.bench.bytes_moved import BytesMoved
 from nsa_core.lab.bench.evidence import STEPS_CASES, Evidence, committed, committed_set, load
 from nsa_core.lab.decision import decide
 from nsa_core.lab.decision import times as model
-from nsa_core.lab.decision.criteria import EXACT, SIGNIFICANT
+from nsa_core.lab.decision.criteria import EXACT
 from nsa_core.lab.decision.decision import measured_alternatives
 from nsa_core.lab.explore import decisions, said
-from nsa_core.lab.explore.exposure_chart import NAMED, exposure_chart
+from nsa_core.lab.explore.exposure_chart import FILLED, NAMED, exposure_chart
 from nsa_core.lab.explore.pictures import cheapest_way, when_copies_pay
 from nsa_core.metadata import memory
 
@@ -45,17 +45,15 @@ def test_the_table_and_the_map_say_the_same(machine):
 def test_the_condition_that_fails_is_named():
     machine = Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))
     short, long = (decisions.what_to_do(machine, (4,), (ms,))[0] for ms in (1, 1000))
-    assert short["because"].startswith("conditions 2 and 3: up to ") and short["what to do"] == "one launch"
+    assert short["because"].startswith("conditions 2 and 3: graph is ") and short["what to do"] == "one launch"
     assert long["because"].startswith("condition 2 fails") and long["what to do"] == "leave it"
 
 
 @every_machine
-def test_the_table_of_batched_forms_has_the_best_of_each(machine):
-    for row in decisions.batched_by_plan(machine):
-        case = decisions.PLANS[row["refresh"]]
+def test_the_best_batched_form_of_a_plan_is_the_fastest_of_them(machine):
+    for best, case in zip(decisions.best_batched(machine), decisions.PLANS.values(), strict=True):
         forms = [way for way in measured_alternatives(machine, case) if way.name in FORMS]
-        assert row["times as fast as copy"] == max(way.faster.median for way in forms)
-        assert row["the revert stands"] is all(way.faster.low < SIGNIFICANT for way in forms)
+        assert best.faster.median == max(way.faster.median for way in forms)
 
 
 def test_the_best_exact_way_keeps_the_exact_contract(run):
@@ -70,7 +68,7 @@ def test_a_set_is_counted_as_if_it_were_allocated(bs, width):
 
 
 def test_every_named_dot_is_on_the_chart():
-    assert len(exposure_chart().lines) == len(NAMED) + 1
+    assert len(exposure_chart().lines) == len(NAMED) * len(FILLED) + 1
 
 
 # the model of the map

@@ -2,9 +2,23 @@
 
 import pytest
 
-from nsa_core.lab.bench.evidence import STEPS_CASES
+from nsa_core.lab.bench.evidence import PLANS, STEPS_CASES
+from nsa_core.lab.decision.criteria import SIGNIFICANT
 from nsa_core.lab.decision.note import SPEED_UPS
-from nsa_core.lab.explore.said import alone, copied, device_us, equal_cells, evidence, fitted, forms, gain, share, us
+from nsa_core.lab.explore.said import (
+    alone,
+    call,
+    copied,
+    device_us,
+    equal_cells,
+    evidence,
+    exposed,
+    fitted,
+    forms,
+    gain,
+    share,
+    us,
+)
 
 HOLDS = {
     "00: computing once gains, and less than the note says": lambda: all(1 < gain(n) < SPEED_UPS[n] for n in (4, 8)),
@@ -33,7 +47,23 @@ HOLDS = {
     "05: flat copies are memory copies, strided ones kernels": lambda: (
         not copied("kernel", contiguous=True) and not copied("memcpy", contiguous=False)
     ),
+    "06: foreach is fast enough where tables are as wide as the longest request, and only there": lambda: (
+        [plan for plan, case in PLANS.items() if evidence().faster(case, "foreach").low >= SIGNIFICANT]
+        == ["decode, full width"]
+    ),
+    "07: the border of one set, with 4 steps, lies between two recorded refreshes": lambda: (
+        gain_of_one_set("decode-context-16k") < SIGNIFICANT <= gain_of_one_set("decode-context-64k")
+    ),
+    "07: bytes cannot be hidden": lambda: all(
+        exposed("32x64k-steps-8", "fused", "forked", gpu) > 0.8 * exposed("32x64k-steps-8", "fused", gpu=gpu)
+        for gpu in ("h200", "h100")
+    ),
+    "07: other tensors in each call are for fused": lambda: call("fused", "new") < call("graph", "new"),
 }
+
+
+def gain_of_one_set(case):
+    return evidence().faster(case, "shared+graph", "graph").median
 
 
 def seven(strategy):

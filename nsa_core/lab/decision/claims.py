@@ -229,7 +229,7 @@ _crash, _lines = _fact("FlashMLA metadata.is_contiguous()"), _fact("source lines
 _CRASH = "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'"
 _cached, _sliced = _transform(parts.REBUILT, parts.CACHED), _transform(parts.SLICED, parts.CACHED)
 _SCENARIO = "32 requests of 4,096 tokens, loop time"
-_ANOTHER_HOST = "nothing; it is one host's time, to compare with"
+_ANOTHER_HOST = "nothing: it is the time of one host, there to compare with"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim(
@@ -239,7 +239,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"eager over copy at 4 steps, {_SCENARIO}; judged is the ratio",
         lambda e: _before_after(e, "record-4"),
         lambda e: near(e.speed_up("record-4"), 3.0),
-        "copies that cost less of what computing does: the ratio is 4 at most, with copies that are free",
+        "cheaper copies raise the ratio; free copies cap it at 4",
     ),
     Claim(
         "P2",
@@ -248,7 +248,7 @@ CLAIMS: tuple[Claim, ...] = (
         f"eager over copy at 8 steps, {_SCENARIO}; judged is the ratio",
         lambda e: _before_after(e, "record-8"),
         lambda e: near(e.speed_up("record-8"), 4.8),
-        "copies that cost less of what computing does: the ratio is 8 at most, with copies that are free",
+        "cheaper copies raise the ratio; free copies cap it at 8",
     ),
     Claim(
         "P3",
@@ -268,7 +268,7 @@ CLAIMS: tuple[Claim, ...] = (
         "eager minus copy; our eager copies too, the note's 700 and 1400 us are computing alone",
         _by_steps(_saved),
         OTHER,
-        "the note's own code and host",
+        "a measurement of the note's own code",
     ),
     Claim(
         "P5",
@@ -277,7 +277,7 @@ CLAIMS: tuple[Claim, ...] = (
         "eager's N sets and copy's N sets compared bit for bit, in three modes",
         lambda e: f"{sum(row['cells'] for row in _equal(e)):,} cells of {len(_equal(e))} modes compared",
         lambda e: all(row["value"] for row in _equal(e)),
-        "one cell that differs",
+        "a single cell that differs",
         "Exact for every field it covers; the released code did not cover all of them "
         "(paged_mqa_schedule_metadata, SGLang 0.5.7 to 0.5.10).",
         gpu=False,
@@ -289,7 +289,7 @@ CLAIMS: tuple[Claim, ...] = (
         "the indexed transform, its index tensor rebuilt every time over cached; that date's code has no such cache",
         lambda e: f"{times(_cached(e))} faster with its index tensor cached",
         OTHER,
-        "the cache that the note speaks of",
+        "code with the cache that the note speaks of",
     ),
     Claim(
         "P7",
@@ -298,7 +298,7 @@ CLAIMS: tuple[Claim, ...] = (
         "plain slicing over the indexed transform with cached indices",
         lambda e: f"slicing / cached indices = {times(_sliced(e))}; below 1 the cache loses to a plain slice",
         JUDGEMENT,
-        "a number above 1",
+        "a ratio above 1: slicing slower than cached indices",
     ),
     Claim(
         "C1",
@@ -307,7 +307,7 @@ CLAIMS: tuple[Claim, ...] = (
         "length of the copy plan in three modes",
         _copies_listed,
         lambda e: all(6 <= plan["copies"] <= 7 for plan in _plans(e).values()),
-        "a field more or less",
+        "another number of fields to copy",
         gpu=False,
     ),
     Claim(
@@ -330,7 +330,7 @@ CLAIMS: tuple[Claim, ...] = (
             f"the page table's {_us(e.part('record-4', parts.ONE_COPY, 'copy'))}"
         ),
         OTHER,
-        "timing cudaMemcpyAsync itself; PyTorch's dispatch would stay",
+        "timing cudaMemcpyAsync alone; a call from Python pays PyTorch's own time as well",
     ),
     Claim(
         "C4",
@@ -339,7 +339,7 @@ CLAIMS: tuple[Claim, ...] = (
         "the profiler's operation behind each copy of a step",
         _kinds_listed,
         lambda e: all(row["operation"] == "memcpy" for row in _kinds(e)),
-        "page tables that are contiguous, or a PyTorch that makes a strided copy a memcpy",
+        "contiguous page tables, or a PyTorch that uses a memcpy for strided copies too",
     ),
     Claim(
         "C5",
@@ -358,7 +358,7 @@ CLAIMS: tuple[Claim, ...] = (
         "what copy takes beyond computing once, over all of it",
         _by_steps(_share),
         _in_both(lambda e, case: near(e.copy_share(case), 0.10)),
-        "copies five times cheaper beside the same computing",
+        "copies that together take a ninth of the time of computing",
         "The note's own totals imply 26% and 41%.",
     ),
     Claim(
@@ -369,7 +369,7 @@ CLAIMS: tuple[Claim, ...] = (
         "seven copies of 32..2048 elements by our kernel, 1000 back-to-back calls a sample; judged is the ratio",
         _seven_listed,
         lambda e: near(_seven(e, "batched"), 1.48),
-        "a way to describe copies to a kernel that costs the host less than making them",
+        "a kernel that needs less preparation on the CPU: preparing its list of copies takes longer than making them",
     ),
     Claim(
         "B2",
@@ -397,7 +397,7 @@ CLAIMS: tuple[Claim, ...] = (
         "pairs of the copy plan that are contiguous on both sides, and their bytes",
         _contiguous_listed,
         lambda e: 0.8 <= min(_contiguous(e, "copies")) and max(_contiguous(e, "copies")) <= 0.9,
-        "tables as wide as their longest request",
+        "page tables exactly as wide as the longest request: their copies are contiguous",
         gpu=False,
     ),
     Claim(
@@ -407,7 +407,7 @@ CLAIMS: tuple[Claim, ...] = (
         "lines of our own four batched forms and their kernels",
         lambda e: f"{_lines(e)} lines, of another program",
         OTHER,
-        "counting the note's own file",
+        "counting the lines of the note's own file",
         gpu=False,
     ),
     Claim(
@@ -417,7 +417,7 @@ CLAIMS: tuple[Claim, ...] = (
         "FlashMLA's metadata object is asked what the kernel's caller asked it",
         _crash,
         lambda e: _crash(e) == _CRASH,
-        "an object that answers",
+        "an object that has is_contiguous",
         gpu=False,
     ),
     Claim(
@@ -427,7 +427,7 @@ CLAIMS: tuple[Claim, ...] = (
         "device time over loop time of copy, record-4; judged is whether it is below a half",
         lambda e: f"device time is {percent(_device_share(e))} of the kept path's loop time at 4 steps",
         lambda e: _device_share(e).median < 0.5,
-        "tables so large that bytes decide",
+        "tables so large that moving their bytes takes longer than launching",
     ),
     Claim(
         "A1",
@@ -438,7 +438,7 @@ CLAIMS: tuple[Claim, ...] = (
             f"streams overlap device time only, which is {percent(_device_share(e))} of the loop time at 4 steps"
         ),
         JUDGEMENT,
-        "device time that is most of the time",
+        "a refresh that keeps the GPU busy most of the time",
     ),
     Claim(
         "A2",
@@ -450,7 +450,7 @@ CLAIMS: tuple[Claim, ...] = (
             "which one flat copy cannot fill"
         ),
         JUDGEMENT,
-        "tables as wide as their longest request",
+        "page tables exactly as wide as the longest request: their copies are contiguous",
         gpu=False,
     ),
     Claim(
@@ -463,7 +463,7 @@ CLAIMS: tuple[Claim, ...] = (
             + " at 4 steps"
         ),
         JUDGEMENT,
-        "a number below 1",
+        "a factor below 1: a kernel slower than copy",
     ),
     Claim(
         "D1",
@@ -472,7 +472,7 @@ CLAIMS: tuple[Claim, ...] = (
         "copy over batched",
         _by_steps(lambda e, case: f"batching is {times(e.faster(case, 'batched'))} as fast as copy"),
         JUDGEMENT,
-        "a batched form that is much faster than the copies",
+        "a batched form at least 1.25 times as fast as the copies",
     ),
     Claim(
         "D2",
@@ -489,7 +489,7 @@ CLAIMS: tuple[Claim, ...] = (
             )
         ),
         JUDGEMENT,
-        "cheaper copies beside the same computing",
+        "copies that take less than half of the refresh",
     ),
     Claim(
         "D3",
@@ -498,6 +498,6 @@ CLAIMS: tuple[Claim, ...] = (
         "eager over copy at 4 and 8 steps",
         _by_steps(lambda e, case: times(e.speed_up(case))),
         _in_both(lambda e, case: near(e.speed_up(case), 3, 5)),
-        "copies that cost less of what computing does",
+        "cheaper copies",
     ),
 )

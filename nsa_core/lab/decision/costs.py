@@ -92,9 +92,9 @@ def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
     """Recorded machines by name, where their runs can answer; then the December 2025 note's own numbers."""
     machines: dict[str, Costs] = {}
     for machine in recorded:
-        for name, launch in (("one launch", "fused"), ("in a graph", "graph")):
+        for launch in ("graph", "fused"):
             try:
-                machines[f"{machine.machine}, {name}"] = measured(machine, launch)
+                machines[f"{machine.machine}, {launch}"] = measured(machine, launch)
             except NotMeasured:
                 continue  # runs of other cases
     return machines | {

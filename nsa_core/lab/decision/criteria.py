@@ -10,13 +10,16 @@ BOTTLENECK_SHARE = 0.05  # of a decode step; below it even a free refresh is wit
 SIGNIFICANT = 1.25  # times faster than the copies; the note called 5 to 6% not worth the complexity
 EXACT, LIVE_PREFIX = CONTRACTS = ("exact", "live prefix")
 
-RULE = f"""Look again when one of three holds:
-  the copies take more than {COPY_SHARE_LIMIT:.0%} of the refresh;
-  the refresh takes at least {BOTTLENECK_SHARE:.0%} of a decode step;
-  an alternative in the contract needed is at least {SIGNIFICANT} times faster than the copies, in every run.
-Act when the last two hold. The first alone moves nothing: it says where a refresh's time goes, not whether that time
-matters. If one of the two does not hold, keep the copies; else, if one is not known, the answer is open and names it.
-The revert of the batched copy stands unless a batched form is at least {SIGNIFICANT} times faster, in every run."""
+RULE = f"""Look again when one of three conditions holds:
+  1. the copies take more than {COPY_SHARE_LIMIT:.0%} of the refresh;
+  2. the refresh takes at least {BOTTLENECK_SHARE:.0%} of a decode step;
+  3. a way that keeps the contract needed is at least {SIGNIFICANT} times as fast as
+     the copies, in every run.
+Act when 2 and 3 hold. If one of them does not, keep the copies. If one is not
+known, the answer is open and says which. Condition 1 alone changes nothing: it
+says where a refresh's time goes, not whether that time matters.
+The revert of the batched copy stands unless a batched form is at least
+{SIGNIFICANT} times as fast as the copies, in every run."""
 
 
 @dataclass(frozen=True)

@@ -226,22 +226,23 @@ def third_replay() -> dict:
 
 
 @functools.cache
-def exposed_rows() -> list[dict]:
-    return read(CHECKOUT_RESULTS / "exposed" / "h100.jsonl")
+def exposed_rows(gpu: str = "h200") -> list[dict]:
+    """Refreshes before, inside and beside a stand-in decode step."""
+    return read(CHECKOUT_RESULTS / "exposed" / f"{gpu}.jsonl")
 
 
-def _exposed(case: str, name: str) -> dict:
-    return next(row for row in exposed_rows() if row["case"] == f"exposed-{case}" and row["name"] == name)
+def _exposed(case: str, name: str, gpu: str) -> dict:
+    return next(row for row in exposed_rows(gpu) if row["case"] == f"exposed-{case}" and row["name"] == name)
 
 
-def exposed(case: str, strategy: str, place: str = "inside") -> float:
+def exposed(case: str, strategy: str, place: str = "inside", gpu: str = "h200") -> float:
     """What a stand-in decode step takes longer with a refresh before, inside or "forked" beside it; microseconds."""
-    return _exposed(case, f"{strategy}, {place}")["exposed_us"]
+    return _exposed(case, f"{strategy}, {place}", gpu)["exposed_us"]
 
 
-def decode_step(case: str) -> float:
+def decode_step(case: str, gpu: str = "h200") -> float:
     """The stand-in decode step alone; microseconds."""
-    return _exposed(case, "noise floor")["decode_step_us"]
+    return _exposed(case, "noise floor", gpu)["decode_step_us"]
 
 
 @functools.cache
@@ -251,14 +252,15 @@ def delta_facts() -> dict:
 
 
 def exposed_below(megabytes: float) -> list[float]:
-    """What every recorded refresh inside a graph adds that writes less; microseconds, smallest first."""
-    rows = [row for row in exposed_rows() if row.get("place") == INSIDE]
+    """What the recorded refreshes inside a graph add that write less, on both GPUs; microseconds, sorted."""
+    rows = [row for gpu in ("h200", "h100") for row in exposed_rows(gpu) if row.get("place") == INSIDE]
     return sorted(row["exposed_us"] for row in rows if row["bytes_written"] < megabytes * 1e6)
 
 
 def exposed_noise() -> float:
-    """How far two recordings of the same step differ at most; microseconds."""
-    return max(abs(row["exposed_us"]) for row in exposed_rows() if row["name"] == "noise floor")
+    """How far two recordings of the same step differ at most, on both GPUs; microseconds."""
+    rows = [row for gpu in ("h200", "h100") for row in exposed_rows(gpu) if row["name"] == "noise floor"]
+    return max(abs(row["exposed_us"]) for row in rows)
 
 
 def delta(way: str, tokens: int = 65536, steps: int = 8, grows_by: int = 1, everything_new: bool = False) -> float:

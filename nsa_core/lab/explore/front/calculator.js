@@ -78,7 +78,7 @@ const condition = (met, name, value) => h("li", {}, h("b", { "aria-hidden": "tru
 
 /** The map of verdicts, and the way back from a click to a state. */
 function map(svg, data, state, width) {
-  const height = 300, left = 44, bottom = 256, columns = data.mostSteps, rows = 48;
+  const height = 300, left = 54, bottom = 256, columns = data.mostSteps, rows = 48;
   const x = linear(0.5, columns + 0.5, left, width), y = logarithmic(SHORTEST, LONGEST, bottom, 8), cell = (x(2) - x(1));
   const step = (bottom - 8) / rows, at = (row) => SHORTEST * (LONGEST / SHORTEST) ** ((row + 0.5) / rows);
   const places = {}, drawn = [];
@@ -102,7 +102,8 @@ function map(svg, data, state, width) {
   }
   for (const ms of [1, 2, 5, 10, 20, 50, 100]) drawn.push(s("text", { x: left - 8, y: y(ms) + 4, "text-anchor": "end", class: "small muted" }, ms));
   for (let n = 1; n <= columns; n += width < 460 ? 3 : 1) drawn.push(s("text", { x: x(n), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, n));
-  drawn.push(s("text", { x: width, y: bottom + 36, "text-anchor": "end", class: "small muted" }, "draft steps N"), s("text", { x: 0, y: bottom + 36, class: "small muted" }, "decode step, ms (up)"));
+  drawn.push(s("text", { x: (left + width) / 2, y: bottom + 36, "text-anchor": "middle", class: "small muted" }, "draft steps N"));
+  drawn.push(s("text", { transform: `translate(12 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle", class: "small muted" }, "decode step, ms"));
   drawn.push(s("circle", { cx: x(state.steps), cy: y(clamp(state.step_ms, SHORTEST, LONGEST)), r: 9, fill: "none", style: "stroke: var(--nsa-ink)", "stroke-width": 2.5 }));
   for (const [name, size] of Object.entries({ width, height })) svg.setAttribute(name, size);
   svg.replaceChildren(...drawn);

@@ -66,7 +66,7 @@ export default {
 };
 
 function map(svg, data, state, width) {
-  const left = 52, bottom = 270, rows = data.tokens.length, columns = data.mostSteps, high = (bottom - 6) / rows, wide = (width - left) / columns;
+  const left = 62, bottom = 270, rows = data.tokens.length, columns = data.mostSteps, high = (bottom - 6) / rows, wide = (width - left) / columns;
   const x = (n) => left + (n - 0.5) * wide, y = (at) => bottom - (at + 0.5) * high, drawn = [], places = {};
   data.tokens.forEach((tokens, at) => {
     for (let n = 1; n <= columns; n++) {
@@ -81,7 +81,8 @@ function map(svg, data, state, width) {
     drawn.push(s("text", { x: clamp(x(mean(0)), left + half, width - half), y: y(mean(1)) + 4, "text-anchor": "middle", class: "strong" }, way));
   }
   for (let n = 1; n <= columns; n += width < 460 ? 3 : 1) drawn.push(s("text", { x: x(n), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, n));
-  drawn.push(s("text", { x: width, y: bottom + 36, "text-anchor": "end", class: "small muted" }, "draft steps N"), s("text", { x: 0, y: bottom + 36, class: "small muted" }, "tokens in the batch (up)"));
+  drawn.push(s("text", { x: (left + width) / 2, y: bottom + 36, "text-anchor": "middle", class: "small muted" }, "draft steps N"));
+  drawn.push(s("text", { transform: `translate(12 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle", class: "small muted" }, "tokens in the batch"));
   const here = data.tokens.indexOf(state.tokens);
   drawn.push(s("rect", { x: x(state.steps) - wide / 2, y: y(here) - high / 2, width: wide - 1, height: high - 1, fill: "none", style: "stroke: var(--nsa-ink)", "stroke-width": 2.5 }));
   svg.setAttribute("width", width);

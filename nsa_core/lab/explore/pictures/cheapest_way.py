@@ -98,5 +98,8 @@ def _still(data: dict, state: dict) -> Figure:
     ax.set_yticks([2**10, 2**15, 2**20, 2**25], ["1 k", "32 k", "1 M", "32 M"])
     ax.set_xticks(shown)
     labels(ax, title(sentence(data, state)), "draft steps N", "tokens in the batch")
+    ax.tick_params(labelsize=WORDS)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_size(WORDS)
     ax.grid(False)
     return fig

@@ -27,8 +27,11 @@ PLAIN = (
 def ledger(evidence: Evidence) -> LivePicture:
     """The claims as a table that sorts and filters."""
     rows = ledger_rows(claims.ledger(evidence))
-    source = "No verdict is typed by hand: each follows from the recordings by a stated test. In brackets: how far a "
-    data = {"rows": rows, "source": f"{source}time spread. {evidence.conditions}."}
+    source = (
+        "'Held' and 'did not hold' follow from the recordings by a stated test. The other verdicts say why none "
+        "exists. In brackets: the middle half of a run's rounds, or the range of several runs. "
+    )
+    data = {"rows": rows, "source": f"{source}{evidence.conditions}."}
     return LivePicture(
         "ledger",
         data,

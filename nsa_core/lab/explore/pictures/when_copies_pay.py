@@ -110,5 +110,8 @@ def _still(state: dict) -> Figure:
     ax.minorticks_off()
     ax.set_xticks(list(shown))
     labels(ax, title(sentence(state)), "draft steps N", "decode step, ms")
+    ax.tick_params(labelsize=WORDS)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_size(WORDS)
     ax.grid(color=COLOURS["rest"], lw=0.3)
     return fig
