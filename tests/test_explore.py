@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from batches import DECODE, EXTEND, IDLE, VERIFY
+from colour_vision import VISION, lab
 from device import DEVICE
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 import nsa_core as nsa
@@ -539,33 +539,11 @@ def test_a_picture_is_the_same_each_time_and_of_readable_size(mode):
         assert drawn.width == picture.WIDTH * picture.SCALE and "Software" not in drawn.info
 
 
-VISION = {  # severe colour blindness in linear RGB (Machado, Oliveira, Fernandes 2009)
-    "typical": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-}
-TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-APART = 20  # CIE76; about 2 is the least that can be observation side by side
-
-
-def lab(colour, vision):
-    rgb = np.array(to_rgb(colour))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = TO_XYZ @ np.clip(np.array(vision) @ linear, 0, 1) / [0.9505, 1, 1.089]
-    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
 @pytest.mark.parametrize("vision", VISION.values(), ids=VISION)
 def test_states_of_one_request_stay_apart_for_colour_blind_readers(vision):
     fills = [picture._mix(hue, share) for hue in picture.HUES[:1] for share in (0.45, 0.13)] + [picture.INK]
     for one, other in itertools.combinations(fills, 2):
-        colours = [lab([part / 255 for part in colour], vision) for colour in (one, other)]
+        colours = [lab("#" + bytes(colour).hex(), vision) for colour in (one, other)]
         assert np.linalg.norm(colours[0] - colours[1]) > 8, (one, other)  # signs and hatches tell the rest
 
 

@@ -7,14 +7,14 @@ import json
 
 import pytest
 import test_lab
-from test_lab import FLAGS, ROOT, TIMED, report
+from test_lab import ROOT, TIMED, report
 
 from nsa_core.lab.explore.session import MODES
 from nsa_core.lab.explore.setup import Setup
 from nsa_core.lab.explore.trace_batches import full_size
 from nsa_core.lab.explore.widget import Explorer
 
-tools, artefacts = test_lab.tools, test_lab.artefacts  # its fixtures
+tools, artefacts, chromium = test_lab.tools, test_lab.artefacts, test_lab.chromium  # its fixtures
 FRONT = ROOT / "nsa_core/lab/explore/front"
 SITE = "http://explorer.test/"
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Explorer</title>
@@ -36,16 +36,6 @@ WIDE = (
 WIDE += "!['OPTION', 'SELECT', 'INPUT'].includes(e.tagName)).map((e) => e.className || e.tagName)"
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def chromium(tools):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=test_lab.CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

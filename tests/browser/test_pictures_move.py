@@ -17,6 +17,7 @@ from nsa_core.lab.explore import front, pictures
 from nsa_core.lab.explore.pictures import cheapest_way, copy_forms, gain_over_steps, when_copies_pay
 
 tools, lab, artefacts = test_lab.tools, test_lab.lab, test_lab.artefacts  # its fixtures
+chromium = test_lab.chromium
 QUICK_MS = 100  # from an input to the picture
 WIDTHS = (1280, 900, 390)
 PAGE = '<!doctype html><meta charset="utf-8"><body style="margin: 12px"><style id="css"></style><div id="el"></div>'
@@ -111,16 +112,6 @@ def made():
         "strategy_map": pictures.strategy_map(run),
         "releases": pictures.releases(),
     }
-
-
-@pytest.fixture(scope="module")
-def chromium(tools):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=test_lab.CHROMIUM, headless=True, args=test_lab.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

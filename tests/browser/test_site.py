@@ -15,9 +15,9 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 import test_lab
-from test_lab import FLAGS, ROOT, TIMED, report
+from test_lab import ROOT, TIMED, report
 
-tools, artefacts = test_lab.tools, test_lab.artefacts  # its fixtures
+tools, artefacts, chromium = test_lab.tools, test_lab.artefacts, test_lab.chromium  # its fixtures
 SIZES = {"phone, dark": (390, 844, "dark"), "desktop, light": (1280, 800, "light")}
 MOST_BYTES, FIRST_CONTENT_MS, ANSWER_MS = 2_000_000, 1000, 100
 SLACK = 4 if os.environ.get("CI") == "true" else 2  # of the times: other tests share the cores
@@ -75,16 +75,6 @@ def address(site):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def chromium(tools):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=test_lab.CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

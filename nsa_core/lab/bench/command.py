@@ -221,7 +221,7 @@ def _show(rows: Sequence[Row], cases: Collection[str]) -> None:
 def _conclude(rows: Sequence[Row], failures: Sequence[str]) -> int:
     for row in rows:
         if row["kind"] == "refused":
-            print(f"refused: {row['case']} {row.get('name', '')}: {row['reason']}".replace(" : ", ": "))
+            print(f"refused: {' '.join(filter(None, (row['case'], row.get('name'))))}: {row['reason']}")
     for failure in failures:
         print(f"FAILED: {failure}")
     exposures = [row for row in rows if row["kind"] == "exposed"]

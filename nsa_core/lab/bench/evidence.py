@@ -30,9 +30,8 @@ PLANS = {
     "decode, dense FlashMLA": "flashmla-dense-decode",
     "decode, Azure trace": "trace-azure-decode",
 }
-SAME_PHASE = (
-    1.2  # times; where references differ by more, so did the machine: on an H200's host 8.3..9.4, then 11.8 us
-)
+# Times. Where references differ by more, so did the machine: on an H200's host 8.3..9.4, then 11.8 us.
+SAME_PHASE = 1.2
 ROUNDS_NEEDED = 3  # of a ratio
 RUNS_WANTED, PLACES_WANTED = 3, 2  # runs of a machine, on different hosts or days
 SET = "evidence"

@@ -3,24 +3,22 @@
 import base64
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from PIL import Image
 from seaborn import despine
 
-from ..bench.evidence import Evidence
 from . import palette
 
 WIDTH, DPI = 8.6, 100  # inches: 860 pixels, what JupyterLab leaves for an output on a screen of 1280
 SMALL, WORDS = 7.5, 8.5  # points: of dense charts, of pictures with few words
 CAPTION_CHARACTERS = 150
-EDGE, GREY, INK = "#777777", palette.NEUTRALS["muted"].light, palette.INK.light
+GREY, INK = palette.NEUTRALS["muted"].light, palette.INK.light
 SAME, DIFFERENT = "#d3ecc8", "#ffe94d"
 
 # Pictures that are stored are drawn on paper, so their colours are those of a light page.
@@ -93,32 +91,10 @@ def labels(ax: Axes, title: str, x: str, y: str, legend: str = "best") -> None:
         ax.legend(fontsize=SMALL, frameon=False, loc=legend)
 
 
-def legend(fig: Figure, named: Mapping[str, str], place: str, columns: int, **options) -> None:
-    """The legend of a whole figure, {label: colour}; place: "upper center" and so on, outside of the axes."""
-    handles = [Patch(facecolor=colour, edgecolor=EDGE, label=label) for label, colour in named.items()]
-    style = {"fontsize": SMALL, "frameon": False} | options
-    fig.legend(handles=handles, loc=f"outside {place}", ncols=columns, **style)
-
-
 def name_rows(ax: Axes, names: Sequence[str]) -> None:
     """The rows of a chart of horizontal bars or points, the first uppermost."""
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-
-
-def stacked_bars(ax: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]]) -> None:
-    """One bar a row, made of parts."""
-    begin = [0.0] * len(names)
-    for label, widths in parts.items():
-        ax.barh(names, widths, left=begin, color=COLOURS[label], edgecolor="white", height=0.7, label=label)
-        begin = [a + b for a, b in zip(begin, widths, strict=True)]
-    ax.invert_yaxis()
-
-
-def finish(fig: Figure, lines: Sequence[str], evidence: Evidence) -> Chart:
-    """A chart whose caption is the conditions of the runs."""
-    caption(fig, evidence.conditions)
-    return Chart(fig, [*lines, evidence.conditions])
 
 
 def caption(fig: Figure, conditions: str) -> None:

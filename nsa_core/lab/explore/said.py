@@ -108,11 +108,6 @@ def launches(steps: int, strategy: str) -> int:
     return int(_replay(steps, strategy)["device_ops"])
 
 
-def sets_mb(steps: int, strategy: str) -> float:
-    """What the captured sets of 32 requests hold; 10^6 bytes."""
-    return _replay(steps, strategy)["captured_bytes"] / 1e6
-
-
 def moved_mb(steps: int, way: str) -> float:
     """Bytes read and written by a refresh that copies, "generate"s every set or "share"s one; 10^6 bytes."""
     return _replay(steps, "copy")[f"bytes_{way}"] / 1e6
@@ -334,7 +329,6 @@ FACTS = {
     "per_operation": per_operation,
     "measured_costs": measured_costs,
     "launches": launches,
-    "sets_mb": sets_mb,
     "moved_mb": moved_mb,
     "set_gb": set_gb,
     "best": best,
