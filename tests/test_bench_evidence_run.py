@@ -52,6 +52,14 @@ def test_what_is_said_once_is_read_with_every_row(tmp_path):
     ]
 
 
+def test_what_changes_in_a_run_is_said_by_its_rows(tmp_path):
+    path, shared = tmp_path / "r.jsonl", {"run": "1"}
+    with Recording(path, shared) as recording:
+        shared["take"] = 2
+        recording.append([shared | {"case": "c"}])
+    assert read(path) == [{"kind": "run", "run": "1", "case": "c", "take": 2}]
+
+
 @pytest.mark.parametrize("rounds", [[1.0, -1.0], [1.0, "x"], [float("nan")]])
 def test_a_round_that_is_no_time_is_refused(tmp_path, rounds):
     path = tmp_path / "r.jsonl"

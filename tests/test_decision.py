@@ -139,6 +139,20 @@ def test_the_contract_that_is_needed_rules_alternatives_out():
     assert [a.name for a in criteria.keeping(both, "exact")] == ["shared"]
 
 
+def test_of_ways_about_as_fast_the_simplest_is_named():
+    ways = [
+        alternative("foreach", 1.2),
+        alternative("shared", 1.4),
+        GRAPH,
+        alternative("shared+graph", 1.2 * GRAPH.faster.median),
+    ]
+    named = [a.name for a in criteria.keeping(ways, "live prefix")]
+    assert named == ["graph", "shared+graph", "shared", "foreach"]
+    assert criteria.keeping(ways[:2], "exact")[0].name == "shared"  # foreach is not significant, shared is
+    ways[3] = alternative("shared+graph", 1.3 * GRAPH.faster.median)
+    assert criteria.keeping(ways, "live prefix")[0].name == "shared+graph"
+
+
 def run(numbers, *more):
     return Evidence([*recording(numbers), *more])
 

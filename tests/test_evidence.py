@@ -23,6 +23,7 @@ from nsa_core.lab.bench.evidence import (
     Evidence,
     NotMeasured,
     committed,
+    committed_set,
     load,
     slow_cases,
     whole,
@@ -115,6 +116,14 @@ def test_a_recording_without_rounds_is_compared_by_its_quartiles():
 def test_a_time_is_the_median_of_the_runs_and_their_range():
     evidence = Evidence(*(run([us] * 3, [us / 10] * 3) for us in (500, 900, 600)))
     assert evidence.loop(CASE, "copy") == Spread(600, 500, 900, 3)
+
+
+@pytest.mark.parametrize("pace, expected", [(1.19, Spread(600, 500, 900, 3)), (1.21, Spread(550, 500, 600, 2))])
+def test_a_time_is_of_the_runs_in_which_the_machine_was_not_slow(pace, expected):
+    runs = [run([us] * 3, [us / 10] * 3) for us in (500, 900, 600)]
+    runs[1] = [row | {"reference_us": row["reference_us"] * pace} for row in runs[1]]
+    assert Evidence(*runs).loop(CASE, "copy") == expected
+    assert Evidence(*runs).faster(CASE, "graph").count == 3  # of every run: both sides were as slow
 
 
 def test_a_ratio_is_formed_inside_each_run():
@@ -246,7 +255,9 @@ def test_the_shares_that_notebooks_and_commands_print_are_the_sets_and_none_is_a
     ]
     found = {(int(n), int(share)) for line in lines for share, n in SHARE.findall(line)}
     assert found and found <= {
-        (n, round(100 * committed().copy_share(case).median)) for n, case in STEPS_CASES.items()
+        (n, round(100 * machine.copy_share(case).median))
+        for machine in load(committed_set())
+        for n, case in STEPS_CASES.items()
     }
     assert not [line for line in lines if any(int(share) > 100 for share in re.findall(r"(\d+)%", line))]
 

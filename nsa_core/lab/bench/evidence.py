@@ -1,12 +1,13 @@
 """What the runs of one machine say together, asked for by name: the only way anything reads a recording.
 
-A set is a folder of recordings, or one. It answers for each machine in it by all of that machine's runs: a time is
-the median of the runs and their range, a ratio or a share is formed inside each run and then summarised likewise.
+A set is a folder of recordings, or one. It answers for each machine in it by all of that machine's runs. A ratio or
+a share is formed inside each run; the answer is the median of the runs and their range. A time is the median and the
+range of the runs in which the machine was not slow while it timed that case: a host's pace changes by a factor of 2.
 """
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -232,13 +233,25 @@ def _slowness(rows: Sequence[Row]) -> float:
 
 
 def _together(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """One row for all that say the same: measured columns are the runs' median, quartiles become their range."""
+    """One row for all that say the same: measured columns are the runs' median, quartiles become their range.
+
+    Of each case, only from runs at the pace of the fastest.
+    """
     alike: dict[tuple, list[Row]] = {}
-    for rows in runs:
+    for rows in _at_the_fastest_pace(runs):
         newest = {tuple(row.get(key) for key in _IDENTITY): row for row in rows}
         for key, row in newest.items():
             alike.setdefault(key, []).append(row)
     return [_summary(rows) for rows in alike.values()]
+
+
+def _at_the_fastest_pace(runs: Sequence[Sequence[Row]]) -> Iterator[list[Row]]:
+    """The rows of each run but those of a case whose reference took longer than in another run by SAME_PHASE."""
+    paces = [pace(rows) for rows in runs]
+    fastest = {case: min(p[case] for p in paces if case in p) for case in set().union(*paces)}
+    for rows, own in zip(runs, paces, strict=True):
+        slow = {case for case, us in own.items() if us > SAME_PHASE * fastest[case]}
+        yield [row for row in rows if row["case"] not in slow]
 
 
 def _summary(rows: Sequence[Row]) -> Row:

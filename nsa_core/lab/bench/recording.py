@@ -28,7 +28,7 @@ class Recording:
     """
 
     def __init__(self, path: Path | str, conditions: Row | None = None) -> None:
-        self.path, self.conditions = Path(path), conditions or {}
+        self.path, self.conditions = Path(path), dict(conditions or {})  # a copy: what changes later is said by rows
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)

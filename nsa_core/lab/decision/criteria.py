@@ -18,6 +18,7 @@ RULE = f"""Look again when one of three conditions holds:
 Act when 2 and 3 hold. If one of them does not, keep the copies. If one is not
 known, the answer is open and says which. Condition 1 alone changes nothing: it
 says where a refresh's time goes, not whether that time matters.
+Of ways that lie within {SIGNIFICANT} times of the fastest, the simplest is named.
 The revert of the batched copy stands unless a batched form is at least
 {SIGNIFICANT} times as fast as the copies, in every run."""
 
@@ -125,9 +126,20 @@ def better_criterion(best_first: Sequence[Alternative]) -> Criterion:
 
 
 def keeping(alternatives: Sequence[Alternative], contract: str) -> list[Alternative]:
-    """Those that keep the contract needed, best first; the exact one keeps both."""
+    """Those that keep the contract needed, given simplest first, as best first; the exact one keeps both.
+
+    The best is the simplest that the fastest does not beat by SIGNIFICANT; the fastest come after it.
+    """
     kept = [a for a in alternatives if a.contract in (contract, EXACT)]
-    return sorted(kept, key=lambda a: -a.faster.median)
+    fastest_first = sorted(kept, key=lambda a: -a.faster.median)
+    for candidate in kept:
+        fastest = fastest_first[0]
+        if (
+            fastest.faster.median < SIGNIFICANT * candidate.faster.median
+            and candidate.significant >= fastest.significant
+        ):
+            return [candidate, *(a for a in fastest_first if a is not candidate)]
+    return []
 
 
 def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -> Verdict:
@@ -137,7 +149,8 @@ def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -
     acts = False if any(c.met is False for c in needed) else None if any(c.met is None for c in needed) else True
     batched = [a for a in best_first if a.batches]
     stands = not any(a.significant for a in batched)
-    against = f"the best batched form is {batched[0].factor}" if batched else "no batched form was measured"
+    best = max(batched, key=lambda a: a.faster.median, default=None)
+    against = f"the best batched form is {best.factor}" if best else "no batched form was measured"
     return Verdict(stands, against, acts, _act(acts, bottleneck, better, best_first), any(c.met for c in criteria))
 
 

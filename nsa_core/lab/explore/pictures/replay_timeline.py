@@ -10,7 +10,7 @@ from .live import LivePicture, measured_on, three
 WAYS = ("eager", "copy", "fused", "graph")
 CAVEAT = (
     "We recorded how many operations there were and how long they took together, not when each ran; their places in "
-    "the picture are illustrative."
+    "the picture are illustrative. The parts of a replay were timed alone and share its time in proportion."
 )
 
 
@@ -48,7 +48,10 @@ def _replay(evidence: Evidence, name: str, steps: int) -> dict:
 
 
 def _segments(evidence: Evidence, name: str, steps: int, whole: dict) -> list[dict]:
-    """The host's time in order. What the recording cannot tell apart is one segment."""
+    """The host's time in order. What the recording cannot tell apart is one segment.
+
+    Parts were timed alone. Where they took longer there than the whole replay, they share it in proportion.
+    """
     if name not in ("eager", "copy"):
         return [_segment("one launch", "all steps", whole)]
     case = RECORD_CASES[steps]
@@ -58,7 +61,10 @@ def _segments(evidence: Evidence, name: str, steps: int, whole: dict) -> list[di
     for step in range(1, steps + 1):
         found += [_segment("compute", f"step {step}", compute)] * (name == "eager")
         found += [_segment("copies", f"step {step}", copies)]
-    rest = whole["host_us"] - sum(segment["us"] for segment in found)
+    alone = sum(segment["us"] for segment in found)
+    fitted = min(1.0, whole["host_us"] / alone)
+    found = [segment | {"us": fitted * segment["us"]} for segment in found]
+    rest = whole["host_us"] - fitted * alone
     return [*found, {"part": "rest", "what": "checks and bookkeeping", "us": max(rest, 0), "operations": 0}]
 
 
