@@ -112,7 +112,6 @@ def mount(cell: dict) -> None:
         stored = output.get("metadata", {})
         if page.METADATA in stored:
             outputs.append({"output_type": "display_data", "metadata": {}, "data": {"text/html": place(stored)}})
-            cell["metadata"]["tags"] += ["full-width"] if stored[page.METADATA]["module"] != "quiz" else []
         outputs.append(output)
     cell["outputs"] = outputs
 
@@ -124,7 +123,7 @@ def picture(name: str) -> str:
     data, _ = shown.static()
     png = f'<img alt="{escape(shown.words)}" src="data:image/png;base64,{data.get("image/png")}">'
     still = data.get("text/html", png)
-    return f'<div class="full-width"><div class="output">{place(shown.on_a_page())}</div><div>{still}</div></div>'
+    return f'<div><div class="output">{place(shown.on_a_page())}</div><div>{still}</div></div>'
 
 
 def fold(cell: dict) -> None:

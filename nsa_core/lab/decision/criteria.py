@@ -128,18 +128,13 @@ def better_criterion(best_first: Sequence[Alternative]) -> Criterion:
 def keeping(alternatives: Sequence[Alternative], contract: str) -> list[Alternative]:
     """Those that keep the contract needed, given simplest first, as best first; the exact one keeps both.
 
-    The best is the simplest that the fastest does not beat by SIGNIFICANT; the fastest come after it.
+    The best is the simplest of those that are significant and that the fastest does not beat by SIGNIFICANT; the
+    others follow, the fastest first.
     """
     kept = [a for a in alternatives if a.contract in (contract, EXACT)]
     fastest_first = sorted(kept, key=lambda a: -a.faster.median)
-    for candidate in kept:
-        fastest = fastest_first[0]
-        if (
-            fastest.faster.median < SIGNIFICANT * candidate.faster.median
-            and candidate.significant >= fastest.significant
-        ):
-            return [candidate, *(a for a in fastest_first if a is not candidate)]
-    return []
+    enough = [a for a in kept if a.significant and fastest_first[0].faster.median < SIGNIFICANT * a.faster.median]
+    return [*enough[:1], *(a for a in fastest_first if a not in enough[:1])]
 
 
 def conclude(criteria: Sequence[Criterion], best_first: Sequence[Alternative]) -> Verdict:

@@ -10,8 +10,13 @@ from ...bench.report import text
 from .live import three
 
 SENTENCE = 20  # characters of a cell that may wrap
+LINE = "rgba(128, 128, 128, {})"  # on a light ground and on a dark one
+MARKED = "font-weight: bold; background-color: rgba(128, 128, 128, 0.12)"
 LOOK = [
-    {"selector": "th, td", "props": "padding: 4px 8px; vertical-align: top"},
+    {"selector": "", "props": "border-collapse: collapse"},
+    {"selector": "th, td", "props": "padding: 5px 10px; vertical-align: top"},
+    {"selector": "th", "props": f"border-bottom: 1px solid {LINE.format(0.6)}"},
+    {"selector": "td", "props": f"border-bottom: 1px solid {LINE.format(0.2)}"},
     {"selector": "caption", "props": "caption-side: bottom; text-align: left; padding: 4px 8px; font-size: 90%"},
 ]
 
@@ -31,7 +36,7 @@ class Table:
         frame = pandas.DataFrame(self.shown)
         style = frame.style.hide(axis="index").format(html.escape).set_table_styles([*self.look, *self._sides(frame)])
         style.set_uuid(self._id)
-        style.apply(lambda row: ["font-weight: bold" if row.name in self.marked else ""] * len(row), axis=1)
+        style.apply(lambda row: [MARKED if row.name in self.marked else ""] * len(row), axis=1)
         return style.set_caption(html.escape(self.caption)).to_html() if self.caption else style.to_html()
 
     def _sides(self, frame: pandas.DataFrame) -> list[dict]:
