@@ -87,14 +87,13 @@ def busy(steps: int, strategy: str) -> float:
     return row["device_us"] / row["host_us"]
 
 
-def to_do(steps: int, step_ms: float) -> str:
-    """What the rule says for so many draft steps and such a decode step, and which part of it a refresh takes."""
-    (row,) = decisions.what_to_do(evidence(), (steps,), (step_ms,))
-    return f"{row['what to do']} ({row['of the step']:.1%})"
+def to_do(steps: int, round_ms: float) -> str:
+    """What the rule says for so many draft steps and such a round, and which part of it a refresh takes."""
+    return decisions.to_do(evidence(), steps, round_ms)
 
 
 def pays_up_to(steps: int) -> float:
-    """The longest decode step, milliseconds, of which a refresh by copies is enough to matter."""
+    """The longest round, milliseconds, of which a refresh by copies is enough to matter."""
     return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
 
 
@@ -136,7 +135,7 @@ def best_batched() -> list[decisions.Alternative]:
 
 
 def best(steps: int, contract: str) -> decisions.Alternative:
-    """The fastest way in a contract."""
+    """The strategy that the rule names in a contract; the fastest where none is significant."""
     return decisions.best(evidence(), steps, contract)
 
 

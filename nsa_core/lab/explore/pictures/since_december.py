@@ -18,8 +18,8 @@ UPSTREAM = (
     (
         "2025-12-18",
         "Computed once, in SGLang",
-        "SGLang merges what the note calls kept: the metadata of all steps is computed once and copied. Published: "
-        f"642{TO}437 \u00b5s for preparing a replay. Releases 0.5.7 to 0.5.10 forgot one field on this path.",
+        "SGLang merges what the note calls kept: the values of all sets are computed once and copied. Published: "
+        f"642{TO}437 \u00b5s for preparing a replay. Releases 0.5.7 to 0.5.10 forgot one array on this path.",
         14781,
     ),
     (
@@ -38,7 +38,7 @@ UPSTREAM = (
     (
         "2026-06-30",
         "One launch computes",
-        "A single launch computes a step's lengths, sums and page tables. They are still copied to the other steps.",
+        "A single launch computes the lengths, sums and page tables of one set. They are still copied to the other sets.",
         29499,
     ),
     (
@@ -66,7 +66,7 @@ def history(evidence: Evidence, note: str = "december-2025.md") -> LivePicture:
 
 def events(evidence: Evidence, note: str = "december-2025.md") -> list[dict]:
     """Oldest first; fields as front/history.js lists them."""
-    note_says = f"{TOTALS[4]['before']:.0f}{TO}{TOTALS[4]['after']:.0f} \u00b5s at 4 steps"
+    note_says = f"{TOTALS[4]['before']:.0f}{TO}{TOTALS[4]['after']:.0f} \u00b5s with 4 draft steps"
     found = [
         _event(
             "2025-12-04",
@@ -88,7 +88,7 @@ def events(evidence: Evidence, note: str = "december-2025.md") -> list[dict]:
             "2026-11-22",
             HERE,
             "The original code, timed",
-            f"SGLang's code of December 2025 on an H200, 4 steps: {original['before']:.0f}{TO}"
+            f"SGLang's code of December 2025 on an H200, 4 draft steps: {original['before']:.0f}{TO}"
             f"{original['after']:.0f} \u00b5s. The gain is real, and smaller than the note says.",
             "04_precompute",
             "04_precompute.ipynb",
@@ -97,17 +97,17 @@ def events(evidence: Evidence, note: str = "december-2025.md") -> list[dict]:
             "2026-11-24",
             SGLANG,
             "Release 0.5.23 still copies",
-            "It computes once and copies to the other steps. With three steps or more it still leaves "
-            "one field of the first three stale.",
+            "It computes once and copies to the other sets. With three sets or more it still leaves "
+            "one array of the first three stale.",
             "sglang 0.5.23",
             "https://pypi.org/project/sglang/0.5.23/",
         ),
         _event(
             ran.isoformat(),
             HERE,
-            "Every way measured",
-            f"On an {evidence.machine}, 4 steps: computing in every step {eager} \u00b5s, copying {copy}, "
-            f"one launch in a graph {graph}.",
+            "Every strategy measured",
+            f"On an {evidence.machine}, 4 draft steps: computing every set {eager} \u00b5s, copying {copy}, "
+            f"one recorded launch {graph}.",
             "the recordings",
             "results/evidence",
         ),
