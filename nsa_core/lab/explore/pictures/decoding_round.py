@@ -89,7 +89,7 @@ def _still() -> Figure:
     colours = {"draft": "decode", "verify": "target_verify", "extend": "draft_extend"}
     for name, box in BOXES.items():
         mode = colours.get(name)
-        title = box["title"].replace("Draft step {i}", f"Draft \u00d7 {STEPS}") if mode else "refresh"
+        title = box["title"].replace("Draft step {i}", f"{STEPS} draft steps") if mode else "refresh"
         fill, ink = (COLOURS[mode] if mode else INK), "white"
         ax.add_patch(
             FancyBboxPatch((left, 0.8), 0.86, 0.2, boxstyle="round,pad=0,rounding_size=0.04", fc=fill, ec="none")
