@@ -55,7 +55,7 @@ SAYS = """(says) => {
 MOVES = [
     ("gain", "slider", "draft steps N", "ArrowRight", "With 5 draft steps, by the model"),
     ("gain", "slider", "to compute a set", "Home", "stays below 1.0"),
-    ("gain", "slider", "to copy a set", "End", "stays below 1.7"),
+    ("gain", "slider", "to copy a set", "End", "stays below 1.9"),
     ("gain", "img", "measured at 8 draft steps", "focus", "Measured, N = 8: "),
     ("gain", "img", "claimed at 4 draft steps", "focus", "Calculated there, not measured"),
     ("loop", "slider", "moment", "ArrowRight", "the small model has guessed 1 token."),

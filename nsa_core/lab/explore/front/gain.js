@@ -56,12 +56,16 @@ export default {
   }),
 };
 
-/** Both rows as parts that add up to the totals: computing once takes what the copies leave of the row below. */
+/**
+ * Both rows as parts that add up to the totals: computing once takes what the copies leave of the row below. The row
+ * above was timed as a whole; each of its sets is divided in the ratio of one set below.
+ */
 export function blocks(data, state) {
-  const { before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after;
+  const { before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after, copied = (after - once) / steps;
+  const each = before / steps, computed = (each * once) / (once + copied);
   return [
-    { label: "Compute for every draft step (eager)", total: before, colour: "eager", parts: Array(steps).fill([["c", once], ["k", before / steps - once]]).flat() },
-    { label: "Compute once, copy N times (copy)", total: after, colour: "copy", parts: [["c", once], ...Array(steps).fill(["k", (after - once) / steps])] },
+    { label: "Compute for every draft step (eager)", total: before, colour: "eager", parts: Array(steps).fill([["c", computed], ["k", each - computed]]).flat() },
+    { label: "Compute once, copy N times (copy)", total: after, colour: "copy", parts: [["c", once], ...Array(steps).fill(["k", copied])] },
   ];
 }
 

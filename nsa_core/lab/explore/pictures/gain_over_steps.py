@@ -60,7 +60,7 @@ def sentence(data: dict, state: dict) -> str:
         how, before, after, times = "by the model", model.eager(n), model.copied(n), model.speed_up(n)
         share = model.copy_share(n)
     return (
-        f"With {n} draft step{'s' * (n > 1)}, {how}: {before:,.0f} \u00b5s becomes {after:,.0f} \u00b5s, "
+        f"With {n} draft step{'s' * (n > 1)}, {how}: {int(before + 0.5):,} \u00b5s becomes {int(after + 0.5):,} \u00b5s, "
         f"{times:.1f} times as fast. Copies are {share:.0%} of what is left. "
         f"By the model, the gain stays below {model.speed_up_limit:.1f}, however many draft steps."
     )
