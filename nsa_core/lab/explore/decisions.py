@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from ..bench.evidence import PLANS, STEPS_CASES, Evidence
+from ..bench.evidence import PLANS, RECORD_CASES, STEPS_CASES, Evidence
 from ..bench.recording import Row
-from ..decision import decide
+from ..decision import decide, note
 from ..decision.costs import ONE_LAUNCH
 from ..decision.criteria import EXACT, LIVE_PREFIX, Alternative, refresh_share
 from ..decision.decision import Judgement, judgement
@@ -25,6 +25,8 @@ UNITS = {
     "time": "\u00b5s",
     "N sets, GPU time": "\u00b5s",
     "one set, GPU time": "\u00b5s",
+    "eager": "\u00b5s",
+    "copy": "\u00b5s",
 }
 
 
@@ -102,4 +104,31 @@ def shared_sets(evidence: Evidence) -> list[Row]:
     for n, case in STEPS_CASES.items():
         own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
         rows.append({"draft steps": n, "N sets, GPU time": own["device_us"], "one set, GPU time": one["device_us"]})
+    return rows
+
+
+def computed_once(evidence: Evidence) -> list[Row]:
+    """What the note says of computing once, and what was measured, for each number of draft steps it names."""
+    rows = []
+    for n, case in RECORD_CASES.items():
+        ours = {name: evidence.loop(case, name).median for name in ("eager", "copy")}
+        rows.append(_once(n, "the note", note.TOTALS[n]))
+        rows.append(_once(n, "SGLang of that time, H200", note.ORIGINAL[n]))
+        gain = {"times as fast": evidence.speed_up(case).median}
+        rows.append({"draft steps": n, "source": "this package, H200"} | ours | gain)
+    return rows
+
+
+def _once(steps: int, source: str, us: dict[str, float]) -> Row:
+    times = {"eager": us["before"], "copy": us["after"], "times as fast": us["before"] / us["after"]}
+    return {"draft steps": steps, "source": source} | times
+
+
+def beside_copies(evidence: Evidence, strategies: Sequence[str], steps: Sequence[int] = (1, 4, 16)) -> list[Row]:
+    """How many times as fast as the copies: by number of draft steps, and the extremes of all recorded plans."""
+    rows = []
+    for name in strategies:
+        every = [evidence.faster(case, name).median for case in PLANS.values()]
+        by_steps = {f"{n} draft step{'s' * (n > 1)}": evidence.faster(STEPS_CASES[n], name).median for n in steps}
+        rows.append({"strategy": name} | by_steps | {"slowest kind": min(every), "fastest kind": max(every)})
     return rows
