@@ -81,13 +81,13 @@ def events(evidence: Evidence, note: str = "december-2025.md") -> list[dict]:
     ran = date.fromisoformat(max(row["date"] for row in evidence.rows)[:10])
     found += [
         _event(
-            "2026-11-24",
-            SGLANG,
+            "2026-11-25",
+            HERE,
             "One array is still stale",
             "An audit of release 0.5.23 finds it. With three sets or more, the plan of the indexer's kernel is not "
             "refreshed in the first three.",
-            "sglang 0.5.23",
-            "https://pypi.org/project/sglang/0.5.23/",
+            "09_what_happened_next",
+            "09_what_happened_next.ipynb",
         ),
         _event(
             ran.isoformat(),
@@ -110,13 +110,13 @@ def _still(found: list[dict]) -> Figure:
     fig = figure(3.0)
     ax, days = fig.subplots(), [date.fromisoformat(e["date"]) for e in found]
     ax.axhline(0, color=GREY, lw=1)
-    for event, day, level in zip(found, days, (-1, 2, 1, 2, 1, 2, -1), strict=True):
+    for event, day, level in zip(found, days, (-1, 2, 1, 2, 1, -2, -1), strict=True):
         right = day > date(2026, 9, 1)
         ax.plot([day, day], [0, level - 0.2 if level > 0 else level + 0.2], color=GREY, lw=0.6)
         ax.plot(day, 0, "o", color=INK, ms=6)
         ax.text(day, level, event["title"], ha="right" if right else "left", va="center", fontsize=WORDS)
-    ax.set(ylim=(-2.2, 3.2), xlim=(date(2025, 11, 25), date(2026, 12, 4)))
-    for y, who in ((2.8, SGLANG), (-1.9, f"{NOTE} and {HERE}")):
+    ax.set(ylim=(-2.7, 3.2), xlim=(date(2025, 11, 25), date(2026, 12, 4)))
+    for y, who in ((2.8, SGLANG), (-2, f"{NOTE} and {HERE}")):
         ax.text(date(2025, 12, 1), y, who, fontsize=WORDS, color=GREY)
     ax.xaxis.set_major_locator(MonthLocator(bymonth=(1, 4, 7, 10)))
     ax.xaxis.set_major_formatter(DateFormatter("%b %Y"))
