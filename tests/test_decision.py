@@ -42,7 +42,7 @@ def test_a_bottleneck_is_five_percent_of_the_decode_step_the_user_gives(step_us,
 
 
 def test_a_step_that_is_not_given_is_asked_for_with_the_length_that_decides():
-    assert criteria.bottleneck_criterion(500, None).reason == "the step's length is not given; met up to 10 ms"
+    assert criteria.bottleneck_criterion(500, None).reason == "the round's length is not given; met up to 10 ms"
 
 
 @pytest.mark.parametrize("step_us", [100, 499, 500])

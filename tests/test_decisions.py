@@ -29,8 +29,8 @@ def run():
 
 @every_machine
 def test_the_table_acts_where_the_rule_acts(machine):
-    for row in decisions.what_to_do(machine, steps=STEPS_CASES, step_ms=(2, 8, 30)):
-        verdict = decide(machine, row["draft steps"], row["decode step"] * 1e3).verdict
+    for row in decisions.what_to_do(machine, steps=STEPS_CASES, round_ms=(2, 8, 30)):
+        verdict = decide(machine, row["draft steps"], row["round"] * 1e3).verdict
         assert verdict.acts is (row["what to do"] not in (decisions.LEAVE, decisions.KEEP))
 
 
@@ -38,15 +38,29 @@ def test_the_table_acts_where_the_rule_acts(machine):
 def test_the_table_and_the_map_say_the_same(machine):
     costs = when_copies_pay.calculator_data([machine])["presets"][0]
     for row in decisions.what_to_do(machine):
-        state = costs | {"steps": row["draft steps"], "step_ms": row["decode step"]}
+        state = costs | {"steps": row["draft steps"], "step_ms": row["round"]}
         assert when_copies_pay.judged(state)[1] == row["what to do"], row
 
 
-def test_the_condition_that_fails_is_named():
+@every_machine
+def test_the_table_of_rounds_has_every_verdict(machine):
+    table = {row.pop("draft steps"): row for row in decisions.by_round(machine)}
+    for row in decisions.what_to_do(machine):
+        said = table[row["draft steps"]][f"round of {row['round']} ms"]
+        assert said == f"{row['what to do']} ({row['of the round']:.1%})"
+
+
+@every_machine
+def test_the_strategies_beside_copy_are_those_that_were_timed(machine):
+    copy, graph = (decisions.beside_copy(machine)[at] for at in (1, 4))
+    assert (copy["strategy"], copy["times as fast as copy"]) == ("copy", 1)
+    assert graph["in the worst run"] == machine.faster(STEPS_CASES[4], "graph").low > 1.25
+
+
+def test_a_short_round_asks_for_one_launch_and_a_long_one_for_nothing():
     machine = Evidence(bench_rows.recording(bench_rows.AS_ON_AN_H200))
-    short, long = (decisions.what_to_do(machine, (4,), (ms,))[0] for ms in (1, 1000))
-    assert short["because"].startswith("conditions 2 and 3: graph is ") and short["what to do"] == "one launch"
-    assert long["because"].startswith("condition 2 fails") and long["what to do"] == "leave it"
+    assert decisions.to_do(machine, 4, 1).startswith("one launch (")
+    assert decisions.to_do(machine, 4, 1000).startswith("leave it (")
 
 
 @every_machine

@@ -16,6 +16,7 @@ from nsa_core.lab.explore.said import (
     fitted,
     forms,
     gain,
+    released,
     share,
     us,
 )
@@ -26,6 +27,8 @@ HOLDS = {
     "00: copies take far more than a tenth, and more than half with 8 steps": lambda: (
         share(4) > 0.2 and share(8) > 0.5
     ),
+    "00: one recorded kernel is much faster than copies": lambda: us(4, "graph") < us(4, "copy") / 10,
+    "00: a release with a batched copy refreshes faster": lambda: released("0.5.10.post1", 4) < released("0.5.7", 4),
     "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
     "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
     "04: computing once is faster, the more so the more steps": lambda: (

@@ -35,7 +35,7 @@ def test_each_array_says_what_the_rules_say(steps):
 
 
 def test_a_row_that_is_fresh_belongs_to_its_request(steps):
-    assert [row["these are"] for row in reads(steps[0], TABLE, {"A": 1, "B": 2})] == ["A's", "B's"]
+    assert [row["these slots are"] for row in reads(steps[0], TABLE, {"A": 1, "B": 2})] == ["A's", "B's"]
 
 
 def test_a_stale_row_names_its_owner_and_cells_that_nobody_wrote(steps):
@@ -44,5 +44,5 @@ def test_a_stale_row_names_its_owner_and_cells_that_nobody_wrote(steps):
     steps[0].page_table_1.copy_(stale)
     b, a = plain(reads(steps[0], TABLE, {"B": 2, "A": 1}))
     assert b["its row should hold"] == "200 201 202 203"
-    assert b["it holds"] == "100 101 102 103" and b["these are"] == "A's"
-    assert a["it holds"].endswith(" 205 0") and a["these are"] == "B's and nobody's"
+    assert b["it holds"] == "100 101 102 103" and b["these slots are"] == "A's"
+    assert a["it holds"].endswith(" 205 0") and a["these slots are"] == "B's and nobody's"

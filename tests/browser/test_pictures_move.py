@@ -53,11 +53,11 @@ SAYS = """(says) => {
 }"""
 # Picture, what to do (a role, its name and a key, or "click"), and what the page then says.
 MOVES = [
-    ("gain", "slider", "draft steps N", "ArrowRight", "With 5 steps, by the model"),
-    ("gain", "slider", "to compute a step", "Home", "stays below 1.0"),
-    ("gain", "slider", "to copy a step", "End", "stays below 1.7"),
-    ("gain", "img", "measured at 8 steps", "focus", "Measured, N = 8: "),
-    ("gain", "img", "claimed at 4 steps", "focus", "Calculated there, not measured"),
+    ("gain", "slider", "draft steps N", "ArrowRight", "With 5 draft steps, by the model"),
+    ("gain", "slider", "to compute a set", "Home", "stays below 1.0"),
+    ("gain", "slider", "to copy a set", "End", "stays below 1.9"),
+    ("gain", "img", "measured at 8 draft steps", "focus", "Measured, N = 8: "),
+    ("gain", "img", "claimed at 4 draft steps", "focus", "Calculated there, not measured"),
     ("loop", "slider", "moment", "ArrowRight", "the small model has guessed 1 token."),
     ("loop", "button", "one moment on", "click", "the small model has guessed 1 token."),
     ("loop", "button", "Play", "click", "the small model has guessed 1 token."),
@@ -69,30 +69,29 @@ MOVES = [
         "3 guessed, 2 accepted; 1 more from the big model. One pass of it gave 3 tokens.",
     ),
     ("loop", "button", "catch up", "focus", "The small model reads the accepted tokens once more"),
-    ("history", "button", "Every way measured", "click", "computing in every step"),
+    ("history", "button", "Every strategy measured", "click", "computing every set"),
     ("history", "button", "Batched copies reverted", "ArrowRight", "Published: 642"),
-    ("timeline", "slider", "time since the call", "End", "graph is done"),
+    ("timeline", "slider", "time since the call", "End", "fused and graph are done."),
     ("timeline", "slider", "zoom", "End", "zoom, shown 20"),
-    ("timeline", "button", "8 steps", "click", "128 operations"),
-    ("calculator", "slider", "draft steps N", "Home", "A refresh of 1 step takes"),
-    ("calculator", "slider", "decode step", "End", "Leave it"),
-    ("calculator", "slider", "to compute a step", "End", "your own numbers"),
-    ("calculator", "slider", "to copy a step", "End", "your own numbers"),
+    ("timeline", "button", "8 draft steps", "click", "of 128 operations of eager"),
+    ("calculator", "slider", "draft steps N", "Home", "With 1 draft step a refresh"),
+    ("calculator", "slider", "round", "End", "Leave it"),
+    ("calculator", "slider", "to compute a set", "End", "your own numbers"),
+    ("calculator", "slider", "to copy a set", "End", "your own numbers"),
     ("calculator", "slider", "the same, batched", "Home", "your own numbers"),
     ("calculator", "slider", "one launch for all", "Home", "Keep the copies"),
     ("ledger", "searchbox", "filter claims", "is_contiguous", "1 of 26 claims."),
     ("ledger", "button", "held", "click", "of 26 claims."),
-    ("ledger", "button", "measured", "click", "P3"),
     ("ledger", "button", "Show the other 20", "click", "The batched kernel needs 480 lines."),
     ("forms", "combobox", "what is refreshed", "ArrowDown", "decode, 8 steps: copy takes"),
     ("forms", "img", "batched-steps: ", "focus", "times as fast as copy, "),
-    ("strategy_map", "slider", "draft steps N", "End", "16 steps, 131,072 tokens"),
+    ("strategy_map", "slider", "draft steps N", "End", "16 draft steps, 131,072 tokens"),
     ("strategy_map", "slider", "tokens in the batch", "End", "Use shared+graph"),
     ("strategy_map", "checkbox", "shared+graph", "click", "Use graph"),
-    ("releases", "button", "8 sets", "click", "8 sets on an NVIDIA H200: a refresh took"),
-    ("releases", "button", "NVIDIA H100", "click", "4 sets on an NVIDIA H100: a refresh took"),
+    ("releases", "button", "8 sets", "click", "8 sets on an NVIDIA H200: one refresh took"),
+    ("releases", "button", "NVIDIA H100", "click", "4 sets on an NVIDIA H100: one refresh took"),
     ("releases", "img", "sglang 0.5.23", "focus", "operations on the GPU"),
-    ("releases", "button", "8 sets", "click", "every step computes"),
+    ("releases", "button", "8 sets", "click", "every set is computed"),
 ]
 
 pytestmark = pytest.mark.browser
@@ -308,7 +307,7 @@ def test_jupyterlab_shows_the_still_before_a_run_and_the_moving_picture_after(la
     slider.focus()
     slider.press("ArrowRight")
     page.wait_for_function(
-        "() => document.querySelector('.pic-gain .pic-says').textContent.startsWith('With 5 steps')"
+        "() => document.querySelector('.pic-gain .pic-says').textContent.startsWith('With 5 draft steps')"
     )
     assert page.locator(".pic-loop").count() == 1
     page.screenshot(path=artefacts / "pictures_live.png")

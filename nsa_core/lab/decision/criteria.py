@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from ..bench.stats import Spread, require_positive
 
 COPY_SHARE_LIMIT = 0.5  # the note's condition for looking again
-BOTTLENECK_SHARE = 0.05  # of a decode step; below it even a free refresh is within what a serving benchmark resolves
+BOTTLENECK_SHARE = 0.05  # of a round; below it even a free refresh is within what a serving benchmark resolves
 SIGNIFICANT = 1.25  # times faster than the copies; the note called 5 to 6% not worth the complexity
 EXACT, LIVE_PREFIX = CONTRACTS = ("exact", "live prefix")
 
 RULE = f"""Look again when one of three conditions holds:
   1. the copies take more than {COPY_SHARE_LIMIT:.0%} of the refresh;
-  2. the refresh takes at least {BOTTLENECK_SHARE:.0%} of a decode step;
-  3. a way that keeps the contract needed is at least {SIGNIFICANT} times as fast as
-     the copies, in every run.
+  2. the refresh takes at least {BOTTLENECK_SHARE:.0%} of a round;
+  3. a strategy that keeps the contract needed is at least {SIGNIFICANT} times as
+     fast as the copies, in every run.
 Act when 2 and 3 hold. If one of them does not, keep the copies. If one is not
 known, the answer is open and says which. Condition 1 alone changes nothing: it
 says where a refresh's time goes, not whether that time matters.
-Of ways that lie within {SIGNIFICANT} times of the fastest, the simplest is named.
-The revert of the batched copy stands unless a batched form is at least
-{SIGNIFICANT} times as fast as the copies, in every run."""
+Of strategies that meet 3 and lie within {SIGNIFICANT} times of the fastest, the
+simplest is named. The revert of the batched copy stands unless a batched form
+is at least {SIGNIFICANT} times as fast as the copies, in every run."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +101,18 @@ def share_criterion(share: Spread | None, reason: str = "not measured") -> Crite
 
 
 def bottleneck_criterion(refresh_us: float, decode_step_us: float | None) -> Criterion:
-    """Does a refresh take enough of a decode step to matter?"""
-    name = f"refresh at least {BOTTLENECK_SHARE:.0%} of a decode step"
+    """Does a refresh take enough of a round to matter?"""
+    name = f"refresh at least {BOTTLENECK_SHARE:.0%} of a round"
     if decode_step_us is None:
         limit = refresh_us / BOTTLENECK_SHARE / 1e3
-        return Criterion(name, None, f"the step's length is not given; met up to {limit:.3g} ms")
+        return Criterion(name, None, f"the round's length is not given; met up to {limit:.3g} ms")
     share = refresh_share(refresh_us, decode_step_us)
     reason = f"{refresh_us:.4g} us is {share:.1%} of {decode_step_us:g} us"
     return Criterion(name, share >= BOTTLENECK_SHARE, reason)
 
 
 def refresh_share(refresh_us: float, decode_step_us: float) -> float:
-    """The refresh's share of a decode step, from one step to the next; 1 where it is said to be shorter than that."""
+    """The refresh's share of a round, from one refresh to the next; 1 where it is said to be shorter than that."""
     require_positive("decode_step_us", decode_step_us)
     return min(refresh_us / decode_step_us, 1.0)
 

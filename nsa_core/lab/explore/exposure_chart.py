@@ -1,4 +1,4 @@
-"""What does a decode step feel of a refresh? By the bytes that the refresh writes, on two GPUs."""
+"""What does a round feel of a refresh? By the bytes that the refresh writes, on two GPUs."""
 
 from matplotlib.axes import Axes
 
@@ -19,7 +19,7 @@ TICKS = {"x": [0.01, 0.1, 1, 10, 100], "y": [1, 2, 5, 10, 20, 50]}
 
 
 def exposure_chart() -> Chart:
-    """Time added to a stand-in decode step by a refresh inside its graph: a floor, then bytes."""
+    """Time added to a stand-in for a round by a refresh inside its graph: a floor, then bytes."""
     fig, lines = figure(3.8), []
     ax = fig.subplots()
     for gpu, filled in FILLED.items():
@@ -51,7 +51,7 @@ def _axes(ax: Axes) -> None:
     ax.set_xticks(TICKS["x"], TICKS["x"])
     ax.set_yticks(TICKS["y"], TICKS["y"])
     title = "Orange: N sets, green: one set. Filled: H200, open: H100. Named: 32 requests of 65,536 tokens."
-    labels(ax, title, "MB written (both axes are logarithmic)", "\u00b5s added to the step")
+    labels(ax, title, "MB written (both axes are logarithmic)", "\u00b5s added to the round")
     ax.tick_params(labelsize=WORDS)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_size(WORDS)

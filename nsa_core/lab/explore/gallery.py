@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 import torch
 
+import nsa_core as nsa
+
 from ... import ForwardMode, MultiStepBackend, NSAConfig, NSAMetadata, ReplayBatch
 from ...audit import Finding, audit
 from ...audit.compare import Comparison
+from ...audit.report import AuditReport
 from ...metadata import LEADING_ZERO
 from .pictures.tables import Table
 
@@ -105,3 +108,16 @@ def plan_table(sets: list[NSAMetadata]) -> Table:
 def cell_of(finding: Finding) -> str:
     """The cell that a finding names, `page_table_1[0, 4]`."""
     return re.match(r"[\w.]+\[[^\]]*\]", finding.message)[0]
+
+
+def audited(mode: ForwardMode = ForwardMode.DECODE, **config: object) -> Callable[[str], AuditReport]:
+    """A judge for `quiz.repair`: what the audit says of the `refresh(batch)` that a program defines."""
+
+    def judge(program: str) -> AuditReport:
+        engine = TinyEngine(None, mode=mode, **config)
+        given = {"config": engine.config, "req_to_token": engine.req_to_token, "sets": engine.sets}
+        names = {"nsa": nsa, "torch": torch, mode.name: mode, **given}
+        exec(program, names)
+        return audit(names["refresh"], engine.sets, engine.config, engine.req_to_token, mode)
+
+    return judge

@@ -68,7 +68,7 @@ def _lines(rows: Sequence[Row]) -> list[Row]:
 
 
 def _line(row: Row, first: Row) -> Row:
-    line = {"way": row["name"], "time": row["loop_us"], "times as fast": first["loop_us"] / row["loop_us"]}
+    line = {"strategy": row["name"], "time": row["loop_us"], "times as fast": first["loop_us"] / row["loop_us"]}
     return (
         line
         if row["device_us"] is None

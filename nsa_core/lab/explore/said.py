@@ -87,14 +87,13 @@ def busy(steps: int, strategy: str) -> float:
     return row["device_us"] / row["host_us"]
 
 
-def to_do(steps: int, step_ms: float) -> str:
-    """What the rule says for so many draft steps and such a decode step, and which part of it a refresh takes."""
-    (row,) = decisions.what_to_do(evidence(), (steps,), (step_ms,))
-    return f"{row['what to do']} ({row['of the step']:.1%})"
+def to_do(steps: int, round_ms: float) -> str:
+    """What the rule says for so many draft steps and such a round, and which part of it a refresh takes."""
+    return decisions.to_do(evidence(), steps, round_ms)
 
 
 def pays_up_to(steps: int) -> float:
-    """The longest decode step, milliseconds, of which a refresh by copies is enough to matter."""
+    """The longest round, milliseconds, of which a refresh by copies is enough to matter."""
     return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
 
 
@@ -136,7 +135,7 @@ def best_batched() -> list[decisions.Alternative]:
 
 
 def best(steps: int, contract: str) -> decisions.Alternative:
-    """The fastest way in a contract."""
+    """The strategy that the rule names in a contract; the fastest where none is significant."""
     return decisions.best(evidence(), steps, contract)
 
 
@@ -281,6 +280,29 @@ def calls_on() -> str:
     return f"{_calls()['gpu']}, {_day(_calls()['date'])}"
 
 
+@functools.cache
+def _schedule() -> dict:
+    return json.loads((CHECKOUT_RESULTS / "schedule-h100.json").read_text(encoding="utf-8"))
+
+
+def plan(rows: int, way: str, of: str = "loop") -> float:
+    """Planning the indexer's kernel by tensor "operations", one "launch" or "deep_gemm", or that on the "gpu"; us."""
+    found = next(row[of][way] for row in _schedule()["plan"] if row["rows"] == rows)
+    return found[0] if of == "loop" else found  # of a loop: median, 10th and 90th percentile
+
+
+def plan_adds(when: str = "after", strategy: str = "copy") -> float:
+    """What the plan adds to a refresh of 4 draft steps of decode, "before" it was one kernel or "after"; us."""
+    asked = {"mode": "decode", "strategy": strategy}
+    row = next(row for row in _schedule()["copy"] if asked.items() <= row.items())
+    return row[when][0] - row["without"][0]
+
+
+def plan_on() -> str:
+    """GPU of that recording."""
+    return _schedule()["gpu"]
+
+
 def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
     """Loop time of a release's own refresh, or of a strategy on the release's buffers; microseconds."""
     return recorded.timed(version, steps, strategy, gpu)["loop_us"]
@@ -315,6 +337,9 @@ FACTS = {
     "stale_piece_least": stale_piece_least,
     "stale_piece_most": stale_piece_most,
     "call": call,
+    "plan": plan,
+    "plan_adds": plan_adds,
+    "plan_on": plan_on,
     "calls_on": calls_on,
     "gpu": gpu,
     "day": day,

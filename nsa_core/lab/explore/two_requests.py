@@ -8,7 +8,7 @@ from ... import NSAConfig, NSAMetadata
 
 TELLS = {
     "cache_seqlens_int32": "how many tokens it has",
-    "nsa_cache_seqlens_int32": "how many of them it may look at: at most k",
+    "nsa_cache_seqlens_int32": "how many of them attention may look at: at most k",
     "cu_seqlens_k": "where it begins and ends in the batch",
     "page_table_1": "the slots of its tokens",
     "real_page_table": "the same, by page",
@@ -49,7 +49,7 @@ def reads(
         should, found = req_to_token[pool_row, :tokens].tolist(), captured.page_table_1[row, :tokens].tolist()
         owners = dict.fromkeys(_owner(slot, req_to_token, pool_rows) for slot in found)
         cells = {"its row should hold": _in_one_line(should), "it holds": _in_one_line(found)}
-        rows.append({"row": row, "request": name, "tokens": tokens, **cells, "these are": " and ".join(owners)})
+        rows.append({"row": row, "request": name, "tokens": tokens, **cells, "these slots are": " and ".join(owners)})
     return rows
 
 

@@ -1,4 +1,4 @@
-// When do copies pay, and when is the whole replay too short to matter?
+// When do copies pay, and when is the whole refresh too short to matter?
 //
 // data:  presets    [{name, compute, copy, batched, launch}], microseconds; launch 0: no such option
 //        mostSteps  limits {share, bottleneck, significant}   plain {verdict: sentence}
@@ -7,7 +7,7 @@
 
 import { h, s, us, three, percent, times, slider, clamp, linear, logarithmic, live } from "./draw.js";
 
-const COSTS = { compute: "to compute a step", copy: "to copy a step", batched: "the same, batched", launch: "one launch for all" };
+const COSTS = { compute: "to compute a set", copy: "to copy a set", batched: "the same, batched", launch: "one launch for all" };
 const TONES = { "leave it": "panel", "keep the copies": "copy", "batch the copies": "batched", "one launch": "fused" };
 const SHORTEST = 1, LONGEST = 100;
 
@@ -24,9 +24,9 @@ export function judged(data, { steps, step_ms, compute, copy, batched, launch })
 
 /** The sentence under the picture. */
 export function sentence(data, state) {
-  const { totals, share, part, verdict } = judged(data, state), n = state.steps;
-  return `A refresh of ${n} step${n > 1 ? "s" : ""} takes ${us(totals.copy)}: ${percent(share)} of it copies, ` +
-    `and ${(100 * part).toFixed(1)}% of a decode step of ${three(state.step_ms)}\u00a0ms. ${data.plain[verdict]}`;
+  const { totals, part, verdict } = judged(data, state), n = state.steps;
+  return `With ${n} draft step${n > 1 ? "s" : ""} a refresh by copies takes ${us(totals.copy)} by the model. ` +
+    `That is ${(100 * part).toFixed(1)}% of a round of ${three(state.step_ms)}\u00a0ms. ${data.plain[verdict]}`;
 }
 
 export default {
@@ -36,7 +36,7 @@ export default {
     const log = (v) => Math.round(100 * SHORTEST * (LONGEST / SHORTEST) ** (v / 200)) / 100;
     const controls = {
       steps: slider({ label: "draft steps N", min: 1, max: data.mostSteps, says: String, on: (n) => set({ steps: n }) }),
-      step_ms: slider({ label: "decode step", min: 0, max: 200, unit: "ms", on: (v) => set({ step_ms: log(v) }) }),
+      step_ms: slider({ label: "round", min: 0, max: 200, unit: "ms", on: (v) => set({ step_ms: log(v) }) }),
     };
     for (const [name, label] of Object.entries(COSTS)) {
       const most = Math.max(...data.presets.map((p) => p[name])) * 1.5;
@@ -50,7 +50,7 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Is a better refresh worth it for you?"),
-      h("p", { class: "pic-lead" }, "The map says what to do for every number of draft steps and every length of a decode step. Click your place on it."),
+      h("p", { class: "pic-lead" }, "The map says what to do for every number of draft steps and every length of a round. Click your place on it."),
       h("div", { class: "pic-controls" }, controls.steps.element, controls.step_ms.element, h("label", { class: "pic-select" }, "costs of", preset)),
       h("div", { class: "pic-controls pic-costs" }, Object.keys(COSTS).map((name) => controls[name].element)),
       h("div", { class: "pic-side" }, svg, conditions), says, h("figcaption", {}, data.source));
@@ -65,9 +65,9 @@ export default {
       const found = judged(data, state);
       svg.setAttribute("aria-label", `map of verdicts; here: ${found.verdict}`);
       conditions.replaceChildren(
-        condition(found.met.share, `Copies above ${percent(data.limits.share)} of a refresh`, `${percent(found.share)} of ${us(found.totals.copy)}`),
-        condition(found.met.bottleneck, `At least ${percent(data.limits.bottleneck)} of a decode step`, `${(100 * found.part).toFixed(1)}% of ${three(state.step_ms)}\u00a0ms`),
-        condition(found.met.better, `Something ${data.limits.significant} times as fast`, `${found.best}: ${times(found.faster)}`),
+        condition(found.met.share, `1. Copies above ${percent(data.limits.share)} of a refresh`, `${percent(found.share)} of ${us(found.totals.copy)}`),
+        condition(found.met.bottleneck, `2. A refresh of at least ${percent(data.limits.bottleneck)} of a round`, `${(100 * found.part).toFixed(1)}% of ${three(state.step_ms)}\u00a0ms`),
+        condition(found.met.better, `3. Something ${data.limits.significant} times as fast`, `${found.best}: ${times(found.faster)}`),
         h("li", { class: "pic-totals" }, Object.entries(found.totals).map(([way, total]) => h("span", {}, h("i", { style: `background: var(--nsa-${way === "one launch" ? "fused" : way})` }), way, h("b", {}, us(total))))));
       says.textContent = sentence(data, state);
     };
@@ -103,7 +103,7 @@ function map(svg, data, state, width) {
   for (const ms of [1, 2, 5, 10, 20, 50, 100]) drawn.push(s("text", { x: left - 8, y: y(ms) + 4, "text-anchor": "end", class: "small muted" }, ms));
   for (let n = 1; n <= columns; n += width < 460 ? 3 : 1) drawn.push(s("text", { x: x(n), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, n));
   drawn.push(s("text", { x: (left + width) / 2, y: bottom + 36, "text-anchor": "middle", class: "small muted" }, "draft steps N"));
-  drawn.push(s("text", { transform: `translate(12 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle", class: "small muted" }, "decode step, ms"));
+  drawn.push(s("text", { transform: `translate(12 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle", class: "small muted" }, "round, ms"));
   drawn.push(s("circle", { cx: x(state.steps), cy: y(clamp(state.step_ms, SHORTEST, LONGEST)), r: 9, fill: "none", style: "stroke: var(--nsa-ink)", "stroke-width": 2.5 }));
   for (const [name, size] of Object.entries({ width, height })) svg.setAttribute(name, size);
   svg.replaceChildren(...drawn);

@@ -1,4 +1,4 @@
-// Ways to make the same copies, side by side.
+// Strategies that make the same copies, side by side.
 //
 // data:  plans   {plan: [{name, us, device, operations, faster, low, high}]}, "copy" first; us and device: microseconds
 //                of a refresh and of the GPU's work in it; faster: copy's time over this one's, from low to high
@@ -22,7 +22,7 @@ export default {
       Object.keys(data.plans).map((name) => h("option", { value: name }, name)));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
-      h("h3", {}, "Six ways to make the same copies"),
+      h("h3", {}, "Six strategies make the same copies"),
       h("p", { class: "pic-lead" }, "Wide bars: one refresh, from the call until the next can begin. Thin bars: the GPU's time within that refresh. The dashed line is copy."),
       h("div", { class: "pic-controls" }, h("label", { class: "pic-select" }, "what is refreshed", plan)),
       svg, says, h("figcaption", {}, data.source));

@@ -1,7 +1,7 @@
-// What computing once gains, by number of steps.
+// What computing once gains, by number of draft steps.
 //
-// data:  compute, copy   microseconds a step, fitted to the measurement: where the sliders begin
-//        measured        [{steps, eager, copy, gain, share}], microseconds of a replay; gain: eager over copy, run by
+// data:  compute, copy   microseconds a set, fitted to the measurement: where the sliders begin
+//        measured        [{steps, eager, copy, gain, share}], microseconds of a refresh; gain: eager over copy, run by
 //                        run; share: 0..1 of copy's time
 //        claimed         [{steps, before, after}], microseconds, of the December 2025 note
 //        mostSteps, source
@@ -9,7 +9,7 @@
 
 import { h, s, us, times, percent, slider, button, clamp, linear, live, notes, ticks } from "./draw.js";
 
-/** A replay's two times and the copies' share: as measured where the costs are the measured ones, else by the model. */
+/** A refresh's two times and the copies' share: as measured where the costs are the measured ones, else by the model. */
 export function totals(data, { steps, compute, copy }) {
   const found = compute === data.compute && copy === data.copy && data.measured.find((m) => m.steps === steps);
   if (found) return { how: "measured", before: found.eager, after: found.copy, gain: found.gain, share: found.share };
@@ -21,21 +21,21 @@ export function totals(data, { steps, compute, copy }) {
 export function sentence(data, state) {
   const { how, before, after, gain, share } = totals(data, state);
   const whole = (value) => Math.round(value).toLocaleString("en-US");
-  return `With *${state.steps}* step${state.steps > 1 ? "s" : ""}, ${how}: *${whole(before)}\u00a0\u00b5s* becomes ` +
+  return `With *${state.steps}* draft step${state.steps > 1 ? "s" : ""}, ${how}: *${whole(before)}\u00a0\u00b5s* becomes ` +
     `*${whole(after)}\u00a0\u00b5s*, *${gain.toFixed(1)} times* as fast. Copies are *${percent(share)}* of what ` +
-    `is left. By the model, the gain stays below *${(1 + state.compute / state.copy).toFixed(1)}*, however many steps.`;
+    `is left. By the model, the gain stays below *${(1 + state.compute / state.copy).toFixed(1)}*, however many draft steps.`;
 }
 
 export default {
   render: (host) => live(host, "gain", (root, data, set) => {
     const steps = slider({ label: "draft steps N", min: 1, max: data.mostSteps, says: String, on: (n) => set({ steps: n }) });
-    const compute = slider({ label: "to compute a step, c", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
-    const copy = slider({ label: "to copy a step, k", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
+    const compute = slider({ label: "to compute a set, c", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
+    const copy = slider({ label: "to copy a set, k", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
     const reset = button("As fitted", () => set({ compute: data.compute, copy: data.copy }));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does computing once gain?"),
-      h("p", { class: "pic-lead" }, "Before: every draft step computes its metadata and writes it. After: it is computed once and copied N times."),
+      h("p", { class: "pic-lead" }, "Above: the values are computed and written for every draft step. Below: they are computed once and copied into all N sets."),
       h("div", { class: "pic-controls" }, steps.element, compute.element, copy.element, reset),
       svg, says, h("figcaption", {}, data.source),
     );
@@ -56,12 +56,16 @@ export default {
   }),
 };
 
-/** Both rows as parts that add up to the totals: computing once takes what the copies leave of the row below. */
+/**
+ * Both rows as parts that add up to the totals: computing once takes what the copies leave of the row below. The row
+ * above was timed as a whole; each of its sets is divided in the ratio of one set below.
+ */
 export function blocks(data, state) {
-  const { before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after;
+  const { before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after, copied = (after - once) / steps;
+  const each = before / steps, computed = (each * once) / (once + copied);
   return [
-    { label: "Every step computes", total: before, colour: "eager", parts: Array(steps).fill([["c", once], ["k", before / steps - once]]).flat() },
-    { label: "Compute once, copy N times", total: after, colour: "copy", parts: [["c", once], ...Array(steps).fill(["k", (after - once) / steps])] },
+    { label: "Compute for every draft step (eager)", total: before, colour: "eager", parts: Array(steps).fill([["c", computed], ["k", each - computed]]).flat() },
+    { label: "Compute once, copy N times (copy)", total: after, colour: "copy", parts: [["c", once], ...Array(steps).fill(["k", copied])] },
   ];
 }
 
@@ -103,7 +107,7 @@ function drawCurve(data, state, width, note, set) {
   }
   marks.push(s("text", { x: width, y: bottom + 36, "text-anchor": "end", class: "muted small" }, "draft steps N"),
     s("text", { x: x(11), y: y(gain(11)) + 22, "text-anchor": "middle", class: "small halo", style: "fill: var(--nsa-copy)" }, width < 500 ? "model" : "line: model, fitted to the dots"));
-  marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing in every step"));
+  marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing for every draft step"));
   if (limit < most) {
     marks.push(s("line", { x1: left, x2: width, y1: y(limit), y2: y(limit), style: "stroke: var(--nsa-muted)", "stroke-dasharray": "5 4" }),
       s("text", { x: width, y: y(limit) - 6, "text-anchor": "end", class: "small muted halo" }, `limit 1 + c/k = ${times(limit)}`));
@@ -112,13 +116,13 @@ function drawCurve(data, state, width, note, set) {
   marks.push(s("path", { d: `M${path}`, fill: "none", style: "stroke: var(--nsa-copy)", "stroke-width": 2 }));
   for (const m of data.measured) {
     const dot = s("circle", { cx: x(m.steps), cy: y(m.gain), r: 5, style: "fill: var(--nsa-copy)", tabindex: 0, role: "img",
-      "aria-label": `measured at ${m.steps} steps: ${times(m.gain)}` });
+      "aria-label": `measured at ${m.steps} draft steps: ${times(m.gain)}` });
     if (m.steps > 1 && m.steps !== steps && y(m.gain) + 26 < bottom) marks.push(s("text", { x: x(m.steps), y: y(m.gain) + 22, "text-anchor": "middle", class: "small muted halo" }, times(m.gain)));
     marks.push(note.on(dot, `Measured, N = ${m.steps}: ${us(m.eager)} becomes ${us(m.copy)}, ${times(m.gain)}`));
   }
   for (const c of claims) {
     const mark = s("path", { d: "M0,-7L7,0L0,7L-7,0Z", transform: `translate(${x(c.steps)} ${y(c.gain)})`, tabindex: 0, role: "img",
-      style: "fill: var(--nsa-paper); stroke: var(--nsa-ink); stroke-width: 1.5", "aria-label": `claimed at ${c.steps} steps: ${times(c.gain)}` });
+      style: "fill: var(--nsa-paper); stroke: var(--nsa-ink); stroke-width: 1.5", "aria-label": `claimed at ${c.steps} draft steps: ${times(c.gain)}` });
     marks.push(note.on(mark, `The December 2025 note, N = ${c.steps}: ${c.before} \u00b5s becomes ${c.after} \u00b5s. Calculated there, not measured; its "before" leaves the copies out.`),
       s("text", { x: x(c.steps) + 12, y: y(c.gain) + 4, class: "small muted halo" }, width < 500 ? "the note" : `the note: ${c.before.toLocaleString("en-US")} \u2192 ${c.after} \u00b5s`));
   }

@@ -20,7 +20,7 @@ export default {
     }, event.title, h("small", {}, spelled(event.date), h("i", {}, ` \u00b7 ${event.who}`))));
     rove(buttons);
     const years = h("div", { class: "pic-years", role: "group", "aria-label": "events, oldest first" }, lines, buttons);
-    root.append(h("h3", {}, "From December 2025 to today"), h("p", { class: "pic-lead" }, "What SGLang did (above the line), the December 2025 note, and what this project measured (below)."), years, explain, h("figcaption", {}, data.source));
+    root.append(h("h3", {}, "From December 2025 to today"), h("p", { class: "pic-lead" }, "Above the line: SGLang. Below: the December 2025 note and this project."), years, explain, h("figcaption", {}, data.source));
     const tell = (at) => {
       const { date, who, title, text, source, url } = data.events[at];
       explain.replaceChildren(

@@ -68,7 +68,7 @@ export default {
     const graph = (mode, title, sub, inside, wide = "") => h("div", { class: `pic-graph ${wide}`, style: `--colour: var(--nsa-mode-${mode})` }, h("p", {}, title), h("p", {}, sub), h("div", {}, inside));
     const steps = Array.from({ length: data.steps }, (_, i) => box(`draft-${i + 1}`, `step ${i + 1}`));
     const round = h("div", { class: "pic-round", role: "group", "aria-label": "one round of speculative decoding" },
-      refresh("refresh-draft", [`${data.steps} sets`, "1 row per request"]), arrow(), graph("decode", `Draft \u00d7 ${data.steps}`, "small model guesses, token by token", steps, "wide"), arrow(),
+      refresh("refresh-draft", [`${data.steps} sets`, "1 row per request"]), arrow(), graph("decode", `${data.steps} draft steps`, "small model guesses, token by token", steps, "wide"), arrow(),
       refresh("refresh-verify", ["1 set", `${data.rows} rows per request`]), arrow(), graph("target-verify", "Target verify", "big model checks all guesses at once", box("verify", "check")), arrow(),
       refresh("refresh-extend", ["1 set", "1 row per accepted token"]), arrow(), graph("draft-extend", "Draft extend", "small model catches up", box("extend", "catch up")));
     rove(Object.values(boxes));

@@ -13,14 +13,14 @@ export const timesOf = (data, { gpu, steps }) => data.times[gpu][steps];
 /** The sentence under the picture. */
 export function sentence(data, state) {
   const found = timesOf(data, state), last = found.length - 1;
-  return `${state.steps} sets on an ${data.gpus[state.gpu]}: a refresh took ${three(found[0].theirs)} \u00b5s in ` +
+  return `${state.steps} sets on an ${data.gpus[state.gpu]}: one refresh took ${three(found[0].theirs)} \u00b5s in ` +
     `${data.designs[0].version} and takes ${three(found[last].theirs)} \u00b5s in ${data.designs[last].version}. ` +
     `One recorded launch takes ${three(found[last].ours)} \u00b5s on the same sets.`;
 }
 
 export default {
   render: (host) => live(host, "releases", (root, data, set) => {
-    const steps = choice("captured sets", data.steps.map((n) => [n, `${n} sets`]), (n) => set({ steps: n }));
+    const steps = choice("sets", data.steps.map((n) => [n, `${n} sets`]), (n) => set({ steps: n }));
     const gpu = choice("GPU", Object.entries(data.gpus), (name) => set({ gpu: name }));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
@@ -56,7 +56,7 @@ function draw(svg, data, state, width, note) {
       s("text", { x: x(found.theirs), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.theirs)),
       s("text", { x: x(found.ours), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.ours)),
       dot(found.theirs, "copy", `sglang ${version}: ${us(found.theirs)}, quartiles ${three(found.low)} to ${us(found.high)}; ${found.operations} operations on the GPU`),
-      dot(found.ours, "graph", `one recorded launch on the buffers of ${version}: ${us(found.ours)}`));
+      dot(found.ours, "graph", `one recorded launch on the sets of ${version}: ${us(found.ours)}`));
   });
   drawn.push(s("text", { x: width, y: bottom + 34, "text-anchor": "end", class: "small muted" }, "microseconds of a refresh, log scale"));
   svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 42}`);

@@ -1,14 +1,12 @@
-// What host and GPU do during one replay.
+// What host and GPU do during one refresh.
 //
-// data:  replays  {steps: [{name, host, device, operations, segments: [{part, what, us, operations}]}]}, microseconds
+// data:  replays  {steps: [{name, host, device, operations, segments: [{part, us, operations}]}]}, microseconds
 //        source
 // state: steps    a key of replays
 //        at       microseconds since the call: the cursor
 //        window   microseconds that are shown
 
-import { h, s, us, three, percent, slider, choice, clamp, linear, live, ticks } from "./draw.js";
-
-const VERB = { compute: "computing", copies: "copying", "one launch": "launching", rest: "finishing" };
+import { h, s, us, count, percent, slider, choice, clamp, linear, live, ticks } from "./draw.js";
 
 /** When each operation reaches the GPU and how long it lasts: evenly within its part. */
 export function operations(replay) {
@@ -21,19 +19,26 @@ export function operations(replay) {
   return found;
 }
 
-/** What one way does at a moment. */
-export function doing(replay, at) {
-  const done = operations(replay).filter((o) => o.begin + o.us <= at).length, end = Math.max(replay.host, operations(replay).at(-1).begin + replay.device / replay.operations);
-  if (at >= end) return `${replay.name} is done`;
-  let begin = 0;
-  const segment = replay.segments.find((part) => at < (begin += part.us)) ?? replay.segments.at(-1);
-  return `${replay.name} is ${VERB[segment.part]} (${segment.what}), ${done} of ${replay.operations} operations done`;
+/** When a refresh is done: the GPU's last operation follows the host's last request. */
+const end = (replay) => replay.host + replay.device / replay.operations;
+
+/** When the slowest strategy of one launch is done: there the picture begins. */
+const firstMoment = (replays) => Math.max(...replays.filter((r) => r.operations === 1).map(end));
+
+const listed = (words) => words.join(", ").replace(/, ([^,]*)$/, " and $1");
+
+/** Who is done at a moment, and how far the others are. */
+export function sentence(replays, at) {
+  const [done, busy] = [true, false].map((is) => replays.filter((r) => (at >= end(r)) === is));
+  const far = (r) => `${operations(r).filter((o) => o.begin + o.us <= at).length} of ${count(r.operations, "operation")} of ${r.name}`;
+  const finished = done.length ? `${listed(done.map((r) => r.name))} ${done.length > 1 ? "are" : "is"} done` : "nothing is done";
+  return `After ${us(at)}, ${finished}.` + (busy.length ? ` The GPU has finished ${listed(busy.map(far))}.` : "");
 }
 
 export default {
   render: (host) => live(host, "replay_timeline", (root, data, set) => {
     const longest = (steps) => Math.max(...data.replays[steps].map((r) => r.host)) * 1.02;
-    const steps = choice("draft steps", Object.keys(data.replays).map((n) => [n, `${n} steps`]), (n) => set({ steps: Number(n), at: 0, window: longest(n) }));
+    const steps = choice("draft steps", Object.keys(data.replays).map((n) => [n, `${n} draft steps`]), (n) => set({ steps: Number(n), at: firstMoment(data.replays[n]), window: longest(n) }));
     const time = slider({ label: "time since the call", min: 0, max: 1000, unit: "\u00b5s", on: (v) => set({ at: (v / 1000) * longest(now.steps) }) });
     const zoom = slider({ label: "zoom, shown", min: 0, max: 1000, unit: "\u00b5s", on: (v) => set({ window: longest(now.steps) * (20 / longest(now.steps)) ** (v / 1000) }) });
     const svg = s("svg", { role: "img", class: "pic-lane" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
@@ -45,7 +50,7 @@ export default {
     svg.addEventListener("pointerdown", follow);
     svg.addEventListener("pointermove", follow);
     root.append(
-      h("h3", {}, "Who works during one replay, and who waits?"),
+      h("h3", {}, "Who works during one refresh, and who waits?"),
       h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it, and waits for the next. The last part of a bar, without a name: checks and bookkeeping."),
       h("div", { class: "pic-controls" }, steps.element, time.element, zoom.element), svg, says, h("figcaption", {}, data.source));
     return (state) => {
@@ -65,7 +70,7 @@ export default {
       svg.setAttribute("width", width);
       svg.setAttribute("height", 92 * replays.length + 26);
       svg.replaceChildren(...lanes(replays, from, window, width, scale, state.at));
-      const text = `At ${us(state.at)}: ${replays.map((r) => doing(r, state.at)).join("; ")}.`;
+      const text = sentence(replays, state.at);
       says.textContent = text;
       svg.setAttribute("aria-label", text);
     };

@@ -1,4 +1,4 @@
-// Which way is cheapest where?
+// Which strategy is cheapest where?
 //
 // data:  ways       from the one that asks least of an engine to the one that asks most
 //        tokens     rows of the map, tokens in the batch      mostSteps   its columns
@@ -9,7 +9,7 @@
 
 import { h, s, us, three, slider, clamp, live } from "./draw.js";
 
-/** Microseconds of a replay by each way. */
+/** Microseconds of a refresh by each strategy. */
 export function timesOf(data, steps, tokens) {
   const m = data.model, moved = data.bytes[steps], found = {};
   for (const way of data.ways) {
@@ -19,7 +19,7 @@ export function timesOf(data, steps, tokens) {
   return found;
 }
 
-/** The cheapest way; among those that tie the one that asks least. */
+/** The cheapest strategy; among those that tie the one that asks least. */
 export function winner(data, steps, tokens, without) {
   const found = timesOf(data, steps, tokens), ways = data.ways.filter((way) => !without.includes(way));
   const least = Math.min(...ways.map((way) => found[way]));
@@ -31,7 +31,7 @@ export function sentence(data, { steps, tokens, without }) {
   const found = timesOf(data, steps, tokens), best = winner(data, steps, tokens, without);
   const listed = data.ways.filter((way) => !without.includes(way)).map((way) => `${way} ${us(found[way])}`).join(", ");
   const others = best === "copy" ? "" : `; copy takes ${three(found.copy / found[best])} times as long`;
-  return `${steps} step${steps > 1 ? "s" : ""}, ${tokens.toLocaleString("en-US")} tokens in the batch: ${listed}. Use ${best}${others}.`;
+  return `${steps} draft step${steps > 1 ? "s" : ""}, ${tokens.toLocaleString("en-US")} tokens in the batch: ${listed}. Use ${best}${others}.`;
 }
 
 const short = (tokens) => (tokens >= 2 ** 20 ? `${tokens / 2 ** 20} M` : `${tokens / 2 ** 10} k`);
@@ -50,9 +50,9 @@ export default {
     svg.addEventListener("pointerdown", follow);
     svg.addEventListener("pointermove", follow);
     root.append(
-      h("h3", {}, "Which way is cheapest where?"),
-      h("p", { class: "pic-lead" }, "While the batch is small, a launch is all there is to pay. When it is large, bytes decide, and one set that all steps share has the fewest."),
-      h("div", { class: "pic-controls" }, steps.element, tokens.element, h("div", { class: "pic-checks", role: "group", "aria-label": "ways to choose from" }, toggles.map((t) => t.element))), svg, says, h("figcaption", {}, data.source));
+      h("h3", {}, "Which strategy is cheapest where?"),
+      h("p", { class: "pic-lead" }, "While the batch is small, a launch is all there is to pay. When it is large, bytes decide, and shared+graph writes the fewest: one set that all draft steps share."),
+      h("div", { class: "pic-controls" }, steps.element, tokens.element, h("div", { class: "pic-checks", role: "group", "aria-label": "strategies to choose from" }, toggles.map((t) => t.element))), svg, says, h("figcaption", {}, data.source));
     return (state, full) => {
       now = state;
       steps.move(state.steps);
@@ -60,7 +60,7 @@ export default {
       toggles.forEach(({ way, input }) => { input.checked = !state.without.includes(way); });
       back = map(svg, data, state, full - 2 * parseFloat(getComputedStyle(root).paddingLeft));
       says.textContent = sentence(data, state);
-      svg.setAttribute("aria-label", `map of the cheapest way; here: ${says.textContent}`);
+      svg.setAttribute("aria-label", `map of the cheapest strategy; here: ${says.textContent}`);
     };
   }),
 };

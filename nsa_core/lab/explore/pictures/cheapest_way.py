@@ -1,4 +1,4 @@
-"""Which way is cheapest where? By number of steps and by tokens in the batch, modelled from a recording."""
+"""Which strategy is cheapest where? By number of draft steps and by tokens in the batch, by a model."""
 
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -12,7 +12,7 @@ from ..chart import INK, WORDS, figure, labels
 from .live import LivePicture, measured_on, middle, three, title
 
 MOST_STEPS, TOKENS = 16, [2**k for k in range(10, 29)]
-WAYS = ("copy", "graph", "shared+graph")
+STRATEGIES = ("copy", "graph", "shared+graph")
 
 
 def strategy_map(evidence: Evidence, steps: int = 4, tokens: int = 131_072) -> LivePicture:
@@ -32,14 +32,14 @@ def map_data(evidence: Evidence) -> dict:
     """Fields as front/strategy_map.js lists them."""
     times, measured = fitted(evidence), measured_on(evidence, "the decode cases that the model is fitted to")
     return {
-        "ways": list(WAYS),
+        "ways": list(STRATEGIES),
         "tokens": TOKENS,
         "mostSteps": MOST_STEPS,
         "wins": SIGNIFICANT,
         "model": _model(times),
         "bytes": {str(n): _bytes_per_token(n) for n in range(1, MOST_STEPS + 1)},
-        "source": "Modelled: a graph's launch, then bytes at the bandwidth of a large copy. Where two ways are "
-        f"within {SIGNIFICANT} times of each other they tie. {measured}",
+        "source": "The model: a graph's launch, then bytes at the bandwidth of a large copy. Two strategies "
+        f"tie where they are within {SIGNIFICANT} times of each other. {measured}",
     }
 
 
@@ -54,16 +54,16 @@ def _bytes_per_token(steps: int) -> dict[str, float]:
 
 
 def times_of(data: dict, steps: int, tokens: float) -> dict[str, float]:
-    """Microseconds of a replay by each way; `decision.times.Times` over the same numbers."""
+    """Microseconds of a refresh by each strategy; `decision.times.Times` over the same numbers."""
     m, moved = data["model"], data["bytes"][str(steps)]
     found = {"copy": max(m["compute"] + steps * m["copy"], moved["copy"] * tokens / m["perUs"])}
-    for way in WAYS[1:]:
+    for way in STRATEGIES[1:]:
         found[way] = max(m["launch"], m["start"] + moved[way] * tokens / m["perUs"] + m["gap"])
     return found
 
 
 def winner(data: dict, steps: int, tokens: float, without: list[str]) -> str:
-    """The cheapest way; among those that tie the one that asks least: copy, graph, shared+graph."""
+    """The cheapest strategy; among those that tie the one that asks least: copy, graph, shared+graph."""
     found = {way: us for way, us in times_of(data, steps, tokens).items() if way not in without}
     least = min(found.values())
     return next(way for way, us in found.items() if us < data["wins"] * least)
@@ -75,12 +75,12 @@ def sentence(data: dict, state: dict) -> str:
     found, best = times_of(data, n, tokens), winner(data, n, tokens, state["without"])
     listed = ", ".join(f"{way} {three(us)} \u00b5s" for way, us in found.items() if way not in state["without"])
     others = f"; copy takes {three(found['copy'] / found[best])} times as long" if best != "copy" else ""
-    return f"{n} step{'s' * (n > 1)}, {tokens:,} tokens in the batch: {listed}. Use {best}{others}."
+    return f"{n} draft step{'s' * (n > 1)}, {tokens:,} tokens in the batch: {listed}. Use {best}{others}."
 
 
 def _still(data: dict, state: dict) -> Figure:
     fig, shown = figure(3.6), list(range(1, MOST_STEPS + 1))
-    ax, ways = fig.subplots(), [way for way in WAYS if way not in state["without"]]
+    ax, ways = fig.subplots(), [way for way in STRATEGIES if way not in state["without"]]
     cells = [[ways.index(winner(data, n, tokens, state["without"])) for n in shown] for tokens in TOKENS]
     tones = [palette.STRATEGIES[way].mixed(palette.PAPER, 0.55).light for way in ways]
     ax.pcolormesh(shown, TOKENS, cells, cmap=ListedColormap(tones), vmin=-0.5, vmax=len(ways) - 0.5)

@@ -1,4 +1,4 @@
-"""Six ways to make the same copies: which is faster, by what is refreshed? Measured."""
+"""Six strategies make the same copies: which is faster, by what is refreshed? Measured."""
 
 from matplotlib.figure import Figure
 
@@ -6,11 +6,11 @@ from ...bench.evidence import PLANS, Evidence
 from ..chart import COLOURS, GREY, INK, WORDS, figure, labels, name_rows
 from .live import LivePicture, measured_on, three
 
-WAYS = ("copy", "foreach", "batched-each", "batched", "batched-strided", "batched-steps")
+STRATEGIES = ("copy", "foreach", "batched-each", "batched", "batched-strided", "batched-steps")
 
 
 def forms(evidence: Evidence, plan: str = "decode, 4 steps") -> LivePicture:
-    """A refresh by every form of the copies; what is refreshed can be changed."""
+    """A refresh by every strategy that copies; what is refreshed can be changed."""
     data = forms_data(evidence)
     return LivePicture(
         "forms",
@@ -18,19 +18,19 @@ def forms(evidence: Evidence, plan: str = "decode, 4 steps") -> LivePicture:
         {"plan": plan},
         words=lambda now: sentence(data, now),
         still=lambda now: _still(data, now),
-        hint="choose what is refreshed: more steps, another mode, longer requests.",
+        hint="choose what is refreshed: more draft steps, another mode, longer requests.",
     )
 
 
 def forms_data(evidence: Evidence) -> dict:
     """Fields as front/forms.js lists them; times in microseconds."""
     return {
-        "plans": {label: [_way(evidence, case, name) for name in WAYS] for label, case in PLANS.items()},
+        "plans": {label: [_timed(evidence, case, name) for name in STRATEGIES] for label, case in PLANS.items()},
         "source": measured_on(evidence, "32 requests of 4,096 tokens where nothing else is said"),
     }
 
 
-def _way(evidence: Evidence, case: str, name: str) -> dict:
+def _timed(evidence: Evidence, case: str, name: str) -> dict:
     row, faster = evidence.row(case, name, kind="strategy"), evidence.faster(case, name)
     times = {"us": row["loop_us"], "device": row["device_us"], "operations": int(row["device_ops"])}
     return {"name": name, **times, "faster": faster.median, "low": faster.low, "high": faster.high}
@@ -59,7 +59,7 @@ def _still(data: dict, state: dict) -> Figure:
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= most])  # no line crosses the times
     labels(
         ax,
-        f"{state['plan']}: one refresh by six ways; dashed: copy",
+        f"{state['plan']}: one refresh by six strategies; dashed: copy",
         "microseconds; thin bars: the GPU's time within it",
         "",
     )

@@ -12,15 +12,16 @@ STEPS, ROWS = 3, 4  # N guesses; d rows a request: the last sure token and the g
 BOXES = {
     "refresh-draft": {
         "title": "Refresh before drafting",
-        "text": "Every draft step is a recorded CUDA graph. It reads lengths and page tables (where in memory each "
-        "token lies) from a set of buffers at fixed addresses, so new values have to be put there first.",
-        "writes": f"Writes {STEPS} sets of buffers, one for each step, with 1 row for each request. "
+        "text": "Every draft step is a recorded CUDA graph. It reads lengths and page tables from arrays at fixed "
+        "addresses: its set. A page table says where in memory each token lies. The new values have to be put there "
+        "first.",
+        "writes": f"Writes {STEPS} sets of arrays, one for each draft step, with 1 row for each request. "
         "All of them hold the same values.",
     },
     "draft": {
-        "title": "Draft, step {i}",
-        "text": "The small model guesses one more token. It attends only to the earlier tokens that matter most "
-        "(sparse attention), and finds them through the page table of its set.",
+        "title": "Draft step {i}",
+        "text": "The small model guesses one more token. By sparse attention it looks only at the earlier tokens "
+        "that matter most, and finds them through the page table of its set.",
     },
     "refresh-verify": {
         "title": "Refresh before the check",
@@ -35,7 +36,7 @@ BOXES = {
     },
     "refresh-extend": {
         "title": "Refresh before catching up",
-        "text": "Only accepted tokens count now, and every request accepted another number of them.",
+        "text": "Only accepted tokens count now, and their number differs from request to request.",
         "writes": f"Writes 1 set with as many rows for a request as it accepted: 1 to {ROWS}.",
     },
     "extend": {
@@ -88,7 +89,7 @@ def _still() -> Figure:
     colours = {"draft": "decode", "verify": "target_verify", "extend": "draft_extend"}
     for name, box in BOXES.items():
         mode = colours.get(name)
-        title = box["title"].replace(", step {i}", f" \u00d7 {STEPS}") if mode else "refresh"
+        title = box["title"].replace("Draft step {i}", f"{STEPS} draft steps") if mode else "refresh"
         fill, ink = (COLOURS[mode] if mode else INK), "white"
         ax.add_patch(
             FancyBboxPatch((left, 0.8), 0.86, 0.2, boxstyle="round,pad=0,rounding_size=0.04", fc=fill, ec="none")

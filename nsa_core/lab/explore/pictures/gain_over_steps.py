@@ -1,4 +1,4 @@
-"""What does computing once gain, by number of steps, and where does it end? Measured, claimed, and by a model."""
+"""What does computing once gain, by number of draft steps, and where does it end? Measured, claimed, modelled."""
 
 from matplotlib.figure import Figure
 
@@ -12,7 +12,7 @@ MOST_STEPS = 16
 
 
 def gain(evidence: Evidence, steps: int = 4) -> LivePicture:
-    """Gain over N, with sliders for N, for computing a step and for copying one."""
+    """Gain over N, with sliders for N, for computing a set and for copying one."""
     data = gain_data(evidence)
     state = {"steps": steps, "compute": data["compute"], "copy": data["copy"]}
     return LivePicture(
@@ -21,7 +21,7 @@ def gain(evidence: Evidence, steps: int = 4) -> LivePicture:
         state,
         words=lambda now: sentence(data, now),
         still=lambda now: _still(data, now),
-        hint="move the number of steps, and what computing and copying a step cost.",
+        hint="move the number of draft steps, and what computing and copying a set cost.",
     )
 
 
@@ -60,9 +60,9 @@ def sentence(data: dict, state: dict) -> str:
         how, before, after, times = "by the model", model.eager(n), model.copied(n), model.speed_up(n)
         share = model.copy_share(n)
     return (
-        f"With {n} step{'s' * (n > 1)}, {how}: {before:,.0f} \u00b5s becomes {after:,.0f} \u00b5s, "
+        f"With {n} draft step{'s' * (n > 1)}, {how}: {int(before + 0.5):,} \u00b5s becomes {int(after + 0.5):,} \u00b5s, "
         f"{times:.1f} times as fast. Copies are {share:.0%} of what is left. "
-        f"By the model, the gain stays below {model.speed_up_limit:.1f}, however many steps."
+        f"By the model, the gain stays below {model.speed_up_limit:.1f}, however many draft steps."
     )
 
 

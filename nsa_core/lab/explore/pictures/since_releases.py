@@ -8,7 +8,7 @@ from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
 from .live import LivePicture, three
 
 DESIGNS = {  # as few words as a row has room for
-    "0.5.6.post2": ("Dec 2025", "every step computes"),
+    "0.5.6.post2": ("Dec 2025", "every set is computed"),
     "0.5.7": ("Jan 2026", "computed once, copied one by one"),
     "0.5.10.post1": ("Apr 2026", "computed once, copied to three sets at once (CUDA)"),
     "0.5.23": ("Oct 2026", "computed in one launch, copied to three sets at once"),
@@ -57,7 +57,7 @@ def sentence(data: dict, state: dict) -> str:
     found, designs = data["times"][state["gpu"]][str(state["steps"])], data["designs"]
     then, now, ours = (three(us) for us in (found[0]["theirs"], found[-1]["theirs"], found[-1]["ours"]))
     return (
-        f"{state['steps']} sets on an {data['gpus'][state['gpu']]}: a refresh took {then} \u00b5s in "
+        f"{state['steps']} sets on an {data['gpus'][state['gpu']]}: one refresh took {then} \u00b5s in "
         f"{designs[0]['version']} and takes {now} \u00b5s in {designs[-1]['version']}. "
         f"One recorded launch takes {ours} \u00b5s on the same sets."
     )

@@ -1,4 +1,4 @@
-"""When do copies pay, and when is the whole replay too short to matter? Costs in, share and verdict out."""
+"""When do copies pay, and when is the whole refresh too short to matter? Costs in, share and verdict out."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,16 +16,16 @@ from .live import LivePicture, measured_on, middle, three, title
 
 BATCH = "batch the copies"
 PLAIN = {
-    LEAVE: "Leave it: the replay is too short a part of a decode step to matter.",
-    KEEP: "Keep the copies: nothing here is clearly faster.",
+    LEAVE: "Leave it: the refresh is too short a part of a round to matter.",
+    KEEP: "Keep the copies: nothing here is faster by enough.",
     BATCH: "Batch the copies.",
-    LAUNCH: "Do not copy at all: use one launch for all steps.",
+    LAUNCH: "Do not copy at all: use one launch for all sets.",
 }
 STEP_MS = [2 ** (k / 3) for k in range(21)]  # 1 to about 100 ms, for the still map
 
 
 def calculator(recorded: Sequence[Evidence] | None = None, steps: int = 4, step_ms: float = 8.0) -> LivePicture:
-    """Number of steps and length of a decode step against share and verdict. recorded: machines."""
+    """Number of draft steps and length of a round against share and verdict. recorded: machines."""
     data = calculator_data(load(committed_set()) if recorded is None else recorded)
     first = data["presets"][0]
     state = {"steps": steps, "step_ms": step_ms} | {
@@ -37,7 +37,7 @@ def calculator(recorded: Sequence[Evidence] | None = None, steps: int = 4, step_
         state,
         words=sentence,
         still=_still,
-        hint="move the number of steps, the length of a decode step, and every cost.",
+        hint="move the number of draft steps, the length of a round, and every cost.",
     )
 
 
@@ -52,10 +52,9 @@ def calculator_data(recorded: Sequence[Evidence]) -> dict:
         "mostSteps": MOST_STEPS,
         "limits": {"share": COPY_SHARE_LIMIT, "bottleneck": BOTTLENECK_SHARE, "significant": SIGNIFICANT},
         "plain": PLAIN,
-        "source": "Every total is the sum of its costs. The three conditions are those of the December 2025 note, as "
-        f"numbers: copies above {COPY_SHARE_LIMIT:.0%} of a refresh; a refresh of at least {BOTTLENECK_SHARE:.0%} of "
-        f"a decode step; something {SIGNIFICANT} times as fast. The last two decide. "
-        + " ".join(measured_on(machine, "decode, 4 steps, 32 requests of 4,096 tokens") for machine in recorded),
+        "source": "A model: every total is the sum of its costs, which were measured with 4 draft steps. One launch: "
+        "graph or fused, chosen under 'costs of'. Conditions 2 and 3 decide. "
+        + " ".join(measured_on(machine, "decode, 32 requests of 4,096 tokens") for machine in recorded),
     }
 
 
@@ -77,8 +76,8 @@ def sentence(state: dict) -> str:
     copy, n = found.totals["copy"], state["steps"]
     part = copy / state["step_ms"] / 10
     return (
-        f"A refresh of {n} step{'s' * (n > 1)} takes {three(copy)} \u00b5s: {found.share:.0%} of it copies, "
-        f"and {part:.1f}% of a decode step of {three(state['step_ms'])} ms. {PLAIN[verdict]}"
+        f"With {n} draft step{'s' * (n > 1)} a refresh by copies takes {three(copy)} \u00b5s by the model. "
+        f"That is {part:.1f}% of a round of {three(state['step_ms'])} ms. {PLAIN[verdict]}"
     )
 
 
@@ -109,7 +108,7 @@ def _still(state: dict) -> Figure:
     ax.set_yticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     ax.minorticks_off()
     ax.set_xticks(list(shown))
-    labels(ax, title(sentence(state)), "draft steps N", "decode step, ms")
+    labels(ax, title(sentence(state)), "draft steps N", "round, ms")
     ax.tick_params(labelsize=WORDS)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_size(WORDS)
