@@ -3,6 +3,8 @@
 import inspect
 
 from ... import ForwardMode, ReplayBatch
+from .gallery import TinyEngine
+from .pictures.tables import Table, table
 
 
 def later_steps_keep_their_table(batch, replay, sets):
@@ -58,5 +60,18 @@ ENGINE = {  # what the engine of a round is, beside its fault
 
 
 def code(number: int) -> str:
-    """The faulty refresh of a round, to be shown when the round is over."""
+    """The faulty refresh of a round, to be shown when the cell was looked for."""
     return inspect.getsource(ROUND[number]).rstrip()
+
+
+def engine_of(number: int) -> TinyEngine:
+    """An engine with the fault of a round, before its first batch."""
+    return TinyEngine(ROUND[number], **ENGINE[number])
+
+
+def audit_of(number: int) -> Table:
+    """What the audit finds first in a round's refresh, and the smallest batch in which it does."""
+    finding = engine_of(number).audit()
+    lengths, rows = (tensor.tolist() for tensor in (finding.batch.seq_lens, finding.batch.req_pool_indices))
+    found = {"finding": finding.kind, "what": finding.message}
+    return table([found | {"lengths of its requests": lengths, "their rows of req_to_token": rows}])
