@@ -73,5 +73,5 @@ def audit_of(number: int) -> Table:
     """What the audit finds first in a round's refresh, and the smallest batch in which it does."""
     finding = engine_of(number).audit()
     lengths, rows = (tensor.tolist() for tensor in (finding.batch.seq_lens, finding.batch.req_pool_indices))
-    found = {"finding": finding.kind, "what": finding.message}
-    return table([found | {"lengths of its requests": lengths, "their rows of req_to_token": rows}])
+    found = {"the audit says": f"{finding.kind}: {finding.message}"}
+    return table([found | {"lengths in its batch": lengths, "rows of req_to_token": rows}])
