@@ -6,7 +6,7 @@ import pytest
 
 from nsa_core.audit import audit
 from nsa_core.audit.report import AuditReport, Finding
-from nsa_core.lab.explore.faults import ENGINE, ROUND, code
+from nsa_core.lab.explore.faults import ENGINE, FAULTS, code
 from nsa_core.lab.explore.gallery import TinyEngine, array_table, batch, cell_of, plan_table
 from nsa_core.lab.explore.page import STILL
 from nsa_core.lab.explore.quiz import ask, repair
@@ -114,12 +114,12 @@ def test_the_plan_of_the_worked_example_is_the_one_in_the_text():
     assert list(first.values()) == ["0", "[0, 0]", "[0, 1]", "[1, 0]", "[2, 0]"]
 
 
-@pytest.mark.parametrize("number", ROUND)
-def test_the_audit_finds_the_fault_of_a_round_and_none_without_it(number):
-    assert TinyEngine(ROUND[number], **ENGINE[number]).audit()
+@pytest.mark.parametrize("number", FAULTS)
+def test_the_audit_finds_the_fault_and_nothing_without_it(number):
+    assert TinyEngine(FAULTS[number], **ENGINE[number]).audit()
     engine = correct(**ENGINE[number])
     assert audit(engine.refresh, engine.sets, engine.config, engine.req_to_token, engine.mode).ok
 
 
-def test_the_code_of_a_round_is_its_fault():
+def test_the_code_of_a_fault_is_shown():
     assert code(3).startswith("def only_real_requests(") and code(3).endswith("= lengths")
