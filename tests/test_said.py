@@ -17,6 +17,7 @@ from nsa_core.lab.explore.said import (
     forms,
     gain,
     share,
+    third_replay,
     us,
 )
 
@@ -25,6 +26,12 @@ HOLDS = {
     "00: the reverted kernel is slower than plain copies": lambda: us(4, "batched") > us(4, "copy"),
     "00: copies take far more than a tenth, and more than half with 8 steps": lambda: (
         share(4) > 0.2 and share(8) > 0.5
+    ),
+    "02: a verify has more to write than a draft step": lambda: (
+        third_replay("target_verify")["cells"] > third_replay()["cells"]
+    ),
+    "03: not all rows are in use": lambda: (
+        third_replay("draft_extend")["rows"] < third_replay("draft_extend")["captured_rows"]
     ),
     "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
     "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
