@@ -59,9 +59,10 @@ def corrupting(backend, mode, step, name, at, value):
     return refresh
 
 
+@pytest.mark.parametrize("mode", MODES, ids=lambda m: m.value)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"page_size_{c.page_size}")
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data(), mode=st.sampled_from(MODES))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
 def test_one_wrong_cell_is_found(config, data, mode):
     backend = nsa.MultiStepBackend(config, token_table(POOL, WIDTH, config.page_size), STEPS)
     sets, batch = backend.capture(BS, mode), data.draw(requests(mode)).batch(mode)

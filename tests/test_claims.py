@@ -63,7 +63,7 @@ def test_a_number_travels_with_its_verdict():
     assert number["P1"].startswith("834 us") and "1.77x" in number["P1"]
     assert number["B2"].startswith("-17.8 us")
     assert number["C4"] == "contiguous: 1 of 1 a memcpy; strided: 1 of 1 a kernel"
-    assert number["D2"].endswith("at 8 steps: met")
+    assert number["D2"].endswith("at 8 steps (met)")
 
 
 def test_what_was_read_of_the_notes_own_code_is_what_the_remark_says():

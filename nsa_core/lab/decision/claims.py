@@ -225,6 +225,15 @@ def _share(e: Evidence, case: str) -> str:
     return percent(e.copy_share(case))
 
 
+def _halves(e: Evidence) -> str:
+    """Whether copies take above half, by steps."""
+    met = {case: e.copy_share(case).median > COPY_SHARE_LIMIT for case in RECORD_CASES.values()}
+    said = (
+        f"{_share(e, case)} at {n} steps ({'met' if met[case] else 'not met'})" for n, case in RECORD_CASES.items()
+    )
+    return f"copies take {', '.join(said)}"
+
+
 _crash, _lines = _fact("FlashMLA metadata.is_contiguous()"), _fact("source lines", strategy="batched")
 _CRASH = "'NSAFlashMLAMetadata' object has no attribute 'is_contiguous'"
 _cached, _sliced = _transform(parts.REBUILT, parts.CACHED), _transform(parts.SLICED, parts.CACHED)
@@ -480,14 +489,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Look again only if copies pass 50% of the total, production shows a bottleneck, or a "
         "significant insight turns up.",
         f"the first condition: what copy takes beyond computing once, above {COPY_SHARE_LIMIT:.0%} of it",
-        lambda e: (
-            f"copies take {_by_steps(_share)(e)}: "
-            + (
-                "met"
-                if any(e.copy_share(case).median > COPY_SHARE_LIMIT for case in RECORD_CASES.values())
-                else "not met"
-            )
-        ),
+        _halves,
         JUDGEMENT,
         "copies that take less than half of the refresh",
     ),

@@ -10,6 +10,7 @@ import torch
 from ... import MultiStepBackend, NSAMetadata, ReplayBatch
 from ...audit.oracle import Row, rows_in_use
 from ...strategies import REGISTRY
+from ...strategies.base import ReplayReport
 from .setup import Batch, Setup, interleaved_table
 from .traffic import Cost, Traffic
 
@@ -60,10 +61,12 @@ class Observation:
         padded, before = batch.padded(self.setup), self.table.clone()
         self.table.copy_(self._own_table if batch.table is None else batch.table)
         try:
-            self.backend.replay(padded, self.setup.mode)
+            with Traffic() as traffic:
+                report = self.backend.replay(padded, self.setup.mode)
         except (KeyError, RuntimeError, TypeError, ValueError):
             self.table.copy_(before)
             raise
+        self.cost = self._cost(report, traffic.cost)
         self.batches.append(batch)
         self.rows.append([rows_in_use(self.config, padded, self.setup.mode, i) for i in range(self.setup.steps)])
         self.written = self._written_by(padded)
@@ -103,14 +106,14 @@ class Observation:
         for tensors in sets:
             for tensor in tensors.values():
                 tensor.fill_(poison)
-        with Traffic() as traffic:
-            report = twin.replay(batch, self.setup.mode)
-        kept = [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
-        self.cost = traffic.cost
-        if REGISTRY[self.setup.strategy].needs_triton:  # what a kernel reads, nobody sees
-            launches = report.paths.get("launch", 0) + report.paths.get("graph", 0)
-            self.cost = Cost(launches, report.paths.get("copy_", 0), None, None)
-        return kept
+        twin.replay(batch, self.setup.mode)
+        return [{name: (tensor == poison).cpu() for name, tensor in tensors.items()} for tensors in sets]
+
+    def _cost(self, report: ReplayReport, counted: Cost) -> Cost:
+        if not REGISTRY[self.setup.strategy].needs_triton:
+            return counted
+        launches = report.paths.get("launch", 0) + report.paths.get("graph", 0)
+        return Cost(launches, report.paths.get("copy_", 0), None, None)  # what a kernel reads, nobody sees
 
     def _reach(self) -> list[dict[str, torch.Tensor]]:
         """The cells that some batch can write: those of the longest batches, ragged ones among them."""
