@@ -27,14 +27,14 @@ HOLDS = {
     "00: copies take far more than a tenth, and more than half with 8 steps": lambda: (
         share(4) > 0.2 and share(8) > 0.5
     ),
+    "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
+    "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
     "02: a verify has more to write than a draft step": lambda: (
         third_replay("target_verify")["cells"] > third_replay()["cells"]
     ),
     "03: not all rows are in use": lambda: (
         third_replay("draft_extend")["rows"] < third_replay("draft_extend")["captured_rows"]
     ),
-    "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
-    "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
     "04: computing once is faster, the more so the more steps": lambda: (
         1 < gain(2) < gain(4) < gain(8) < fitted().speed_up_limit
     ),
