@@ -1,10 +1,12 @@
 """Are questions neutral until answered, their keys computed, and their answers folded away without a kernel?"""
 
+import re
+
 import pytest
 
 from nsa_core.audit import audit
 from nsa_core.audit.report import AuditReport, Finding
-from nsa_core.lab.explore.faults import ENGINE, ROUND, code
+from nsa_core.lab.explore.faults import ENGINE, FAULTS, code
 from nsa_core.lab.explore.gallery import TinyEngine, array_table, batch, cell_of, plan_table
 from nsa_core.lab.explore.page import STILL
 from nsa_core.lab.explore.quiz import ask, repair
@@ -87,9 +89,22 @@ def test_a_row_of_a_table_is_named_as_a_cell_of_it_and_by_its_request():
     engine.serve(batch(B=4, A=7))
     shown = {row.pop("array"): row for row in array_table(engine.sets[0], "BA").shown}
     assert shown["page_table_1[1]"]["request"] == "A" and shown["page_table_1[1]"]["6"] == "106"
-    assert shown["page_table_1[0]"]["7"] == "-1", "nobody needs it, and nobody wrote it"
+    assert shown["page_table_1[0]"]["7"] == "\u00b7", "nobody needs it, and nobody wrote it"
     assert list(shown["cu_seqlens_k"].values())[:5] == ["", "0", "4", "11", ""]
     assert shown["cache_seqlens_int32"]["request"] == "B, A"
+
+
+def test_a_request_with_several_rows_has_one_length_and_the_colour_of_its_slots():
+    engine = correct(**ENGINE[5])
+    engine.serve(batch(A=6, B=3))
+    table = array_table(engine.sets[0], "AABB")
+    requests = {row["array"]: row["request"] for row in table.shown}
+    assert requests["cache_seqlens_int32"] == "A, B" and requests["nsa_seqlens_expanded"] == "A, A, B, B"
+    first = list(requests).index("page_table_1[0]")
+    cells = r"\.row(\d+)\.col(\d+) \{\s*background-color: ([^;]+);"
+    colours = {(int(row), int(column)): colour for row, column, colour in re.findall(cells, table.html)}
+    assert colours[first, 2] == colours[first + 1, 9] != colours[first + 2, 2]
+    assert (first - 1, 2) not in colours, "a length is nobody's slot"
 
 
 def test_the_plan_of_the_worked_example_is_the_one_in_the_text():
@@ -99,12 +114,12 @@ def test_the_plan_of_the_worked_example_is_the_one_in_the_text():
     assert list(first.values()) == ["0", "[0, 0]", "[0, 1]", "[1, 0]", "[2, 0]"]
 
 
-@pytest.mark.parametrize("number", ROUND)
-def test_the_audit_finds_the_fault_of_a_round_and_none_without_it(number):
-    assert TinyEngine(ROUND[number], **ENGINE[number]).audit()
+@pytest.mark.parametrize("number", FAULTS)
+def test_the_audit_finds_the_fault_and_nothing_without_it(number):
+    assert TinyEngine(FAULTS[number], **ENGINE[number]).audit()
     engine = correct(**ENGINE[number])
     assert audit(engine.refresh, engine.sets, engine.config, engine.req_to_token, engine.mode).ok
 
 
-def test_the_code_of_a_round_is_its_fault():
+def test_the_code_of_a_fault_is_shown():
     assert code(3).startswith("def only_real_requests(") and code(3).endswith("= lengths")

@@ -18,6 +18,7 @@ from nsa_core.lab.explore.said import (
     gain,
     released,
     share,
+    third_replay,
     us,
 )
 
@@ -31,6 +32,12 @@ HOLDS = {
     "00: a release with a batched copy refreshes faster": lambda: released("0.5.10.post1", 4) < released("0.5.7", 4),
     "04: the CPU's asking takes the time": lambda: all(device_us(4, s) < us(4, s) / 4 for s in ("eager", "copy")),
     "04: all sets were equal": lambda: all(map(equal_cells, ("decode", "target_verify", "draft_extend"))),
+    "02: a verify has more to write than a draft step": lambda: (
+        third_replay("target_verify")["cells"] > third_replay()["cells"]
+    ),
+    "03: not all rows are in use": lambda: (
+        third_replay("draft_extend")["rows"] < third_replay("draft_extend")["captured_rows"]
+    ),
     "04: computing once is faster, the more so the more steps": lambda: (
         1 < gain(2) < gain(4) < gain(8) < fitted().speed_up_limit
     ),

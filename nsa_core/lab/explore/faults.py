@@ -3,6 +3,8 @@
 import inspect
 
 from ... import ForwardMode, ReplayBatch
+from .gallery import TinyEngine
+from .pictures import tables
 
 
 def later_steps_keep_their_table(batch, replay, sets):
@@ -41,14 +43,14 @@ def lengths_are_not_copied(batch, replay, sets):
     replay(ReplayBatch(cache_seqlens - 2, batch.req_pool_indices))
 
 
-ROUND = {
+FAULTS = {
     1: later_steps_keep_their_table,
     2: the_plan_is_forgotten,
     3: only_real_requests,
     4: the_width_is_that_of_the_recording,
     5: lengths_are_not_copied,
 }
-ENGINE = {  # what the engine of a round is, beside its fault
+ENGINE = {  # what the engine of a fault is, beside the fault
     1: {},
     2: {"width": 1024, "paged_mqa_num_sms": 3},
     3: {"bs": 3},
@@ -58,5 +60,18 @@ ENGINE = {  # what the engine of a round is, beside its fault
 
 
 def code(number: int) -> str:
-    """The faulty refresh of a round, to be shown when the round is over."""
-    return inspect.getsource(ROUND[number]).rstrip()
+    """A faulty refresh, to be shown when the cell was looked for."""
+    return inspect.getsource(FAULTS[number]).rstrip()
+
+
+def engine_of(number: int) -> TinyEngine:
+    """An engine with a fault, before its first batch."""
+    return TinyEngine(FAULTS[number], **ENGINE[number])
+
+
+def audit_of(number: int) -> tables.Table:
+    """What the audit finds first in a faulty refresh, and the smallest batch in which it does."""
+    finding = engine_of(number).audit()
+    lengths, rows = (tensor.tolist() for tensor in (finding.batch.seq_lens, finding.batch.req_pool_indices))
+    found = {"the audit says": f"{finding.kind}: {finding.message}"}
+    return tables.table([found | {"lengths in its batch": lengths, "rows of req_to_token": rows}])

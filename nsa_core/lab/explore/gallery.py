@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 import torch
+from pandas import DataFrame
 
 import nsa_core as nsa
 
@@ -12,11 +13,14 @@ from ...audit import Finding, audit
 from ...audit.compare import Comparison
 from ...audit.report import AuditReport
 from ...metadata import LEADING_ZERO
+from .observe import PER_REQUEST
+from .picture import HUES
 from .pictures.tables import Table
 
 STEPS = 4
 _ROWS = {"A": 1, "B": 2, "C": 3}  # of req_to_token; padded requests read row 0
-_NEVER_WRITTEN = -1
+_NEVER_WRITTEN, _DOT = -1, "\u00b7"  # shown as a dot, as in the explorer
+_PAGE = 4  # slots
 _SHOWN = (
     "cache_seqlens_int32",
     "nsa_seqlens_expanded",
@@ -43,7 +47,7 @@ class TinyEngine:
     ) -> None:
         first_slots = torch.arange(4, dtype=torch.int32) * (100 if width <= 100 else 10_000)
         self.req_to_token = first_slots.unsqueeze(1) + torch.arange(width, dtype=torch.int32)
-        self.config, self.mode, self.bs = NSAConfig(**{"page_size": 4, "index_topk": 8} | config), mode, bs
+        self.config, self.mode, self.bs = NSAConfig(**{"page_size": _PAGE, "index_topk": 8} | config), mode, bs
         self.backend = MultiStepBackend(self.config, self.req_to_token, STEPS)
         self.sets, self._fault = self.backend.capture(bs, mode), fault
 
@@ -76,30 +80,51 @@ def batch(**tokens: int) -> ReplayBatch:
 
 
 class _Grid(Table):
-    look = [{"selector": "th, td", "props": "padding: 3px 4px; font-size: 90%; font-variant-numeric: tabular-nums"}]
+    """Arrays, a line each; the cells of page tables in the colour of the request whose slots they are."""
+
+    look = [
+        {"selector": "", "props": "border-collapse: collapse"},
+        {"selector": "th, td", "props": "padding: 3px 6px; font-size: 90%; font-variant-numeric: tabular-nums"},
+    ]
+
+    def _sides(self, frame: DataFrame) -> list[dict]:
+        rules = {}
+        for at, line in enumerate(self.shown):
+            slots = {"page_table_1": 1, "real_page_table": _PAGE}.get(line["array"].partition("[")[0])
+            for column in _COLUMNS if slots else ():
+                owner = int(line[column]) * slots // 100 if line[column].isdigit() else 0
+                rules.setdefault(owner, []).append(f".row{at}.col{list(line).index(column)}")
+        hues = [(owner, "rgba({}, {}, {}, 0.3)".format(*HUES[owner - 1])) for owner in sorted(rules) if owner]
+        colours = [{"selector": ", ".join(rules[at]), "props": f"background-color: {hue}"} for at, hue in hues]
+        return super()._sides(frame) + colours
 
 
 def array_table(captured: NSAMetadata, requests: str) -> Table:
-    """What a debugger would show of a set. requests: of its rows, in order: "BA", "-" for a padded one."""
-    rows = []
+    """What a debugger would show of a set. requests: of its rows, in order: "BA", "AAB", "-" for a padded one."""
+    lines = []
     for name in _SHOWN:
-        values = getattr(captured, name)
-        for at, entries in enumerate(values.tolist() if values.dim() > 1 else [values.tolist()]):
-            of_all = "" if name in LEADING_ZERO else ", ".join(requests)
-            label = (f"{name}[{at}]", requests[at]) if values.dim() > 1 else (name, of_all)
-            rows.append((*label, *map(str, entries), *[""] * (len(_COLUMNS) - len(entries))))
-    shown = [dict(zip(("array", "request", *_COLUMNS), row, strict=True)) for row in rows]
-    return _Grid(shown, _COLUMNS, (), "")
+        values, of_all = getattr(captured, name), dict.fromkeys(requests) if name in PER_REQUEST else requests
+        if values.dim() > 1:
+            lines += [(f"{name}[{at}]", requests[at], entries) for at, entries in enumerate(values.tolist())]
+        else:
+            lines.append((name, "" if name in LEADING_ZERO else ", ".join(of_all), values.tolist()))
+    return _Grid([_line(*line) for line in lines], _COLUMNS, (), "")
+
+
+def _line(array: str, request: str, entries: list[int]) -> dict[str, str]:
+    cells = [_DOT if entry == _NEVER_WRITTEN else str(entry) for entry in entries]
+    empty = [""] * (len(_COLUMNS) - len(cells))
+    return {"array": array, "request": request} | dict(zip(_COLUMNS, cells + empty, strict=True))
 
 
 def plan_table(sets: list[NSAMetadata]) -> Table:
-    """The plan of every step: where each multiprocessor begins, and where the last one ends."""
+    """The plan of every draft step: where each multiprocessor begins, and where the last one ends."""
     rows = []
     for step, captured in enumerate(sets):
         *begins, end = map(str, captured.paged_mqa_schedule_metadata.tolist())
         rows.append(
-            {"step": str(step)}
-            | {f"multiprocessor {at} begins at": entry for at, entry in enumerate(begins)}
+            {"draft step": str(step)}
+            | {f"multiprocessor {at}": entry for at, entry in enumerate(begins)}
             | {"end": end}
         )
     return Table(rows, (), (), "")

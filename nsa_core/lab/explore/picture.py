@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .scene import FOREIGN, NOBODY, STATES, cells_of
-from .words import LEGEND, costs, tally
+from .words import LEGEND, costs, of_step, tally
 
 HUES = ((47, 111, 176), (224, 145, 15), (27, 154, 116), (201, 95, 154), (138, 109, 59), (98, 180, 224))  # as base.js
 GREY, INK, MUTED, LINE, WHITE, ALARM = (
@@ -173,7 +173,7 @@ def _label_rows(page: Page, scene: dict, tops: list[float], height: float) -> No
 def _explain(page: Page, scene: dict, caption: str) -> None:
     counts = tally(scene)
     y = page.bottom + 20
-    x = page.text(f"step {scene['draft_step']}:", 0, y, MUTED) + 10
+    x = page.text(f"{of_step(scene)}:", 0, y, MUTED) + 10
     shown = [(state, text) for state, text in LEGEND if counts[state]]
     for state, text in shown:
         _cell(page, x, y - 7, 14, 13, STATES.index(state), HUES[0])

@@ -213,10 +213,14 @@ def unread_share() -> float:
 
 
 @functools.cache
-def third_replay() -> dict:
-    """What the explorer's third decode replay costs by `copy`; needed: bytes of the cells that somebody reads."""
-    shown = Session().frames[2]
-    return shown["cost"] | {"steps": shown["draft_steps"], "needed": 4 * shown["draft_steps"] * tally(shown)["read"]}
+def third_replay(mode: str = "decode", strategy: str = "copy") -> dict:
+    """What the explorer of a mode's page shows in its third replay. cells: written in one set; needed: bytes read."""
+    steps = 3 if mode == "decode" else 1  # a round has N draft steps, one verify and one extend
+    setup = Setup(ForwardMode(mode), bs=4, draft_tokens=3, steps=steps, strategy=strategy)
+    shown = Session(setup).frames[2]
+    cells = tally(shown)
+    of_set = {"cells": cells["read"] + cells["unread"], "rows": len(shown["rows"]), "captured_rows": setup.rows}
+    return shown["cost"] | of_set | {"steps": steps, "needed": 4 * steps * cells["read"]}
 
 
 @functools.cache

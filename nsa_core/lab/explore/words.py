@@ -31,7 +31,12 @@ def summary(scene: dict) -> str:
     cells = ", ".join(f"{counts[state]:,} {text}" for state, text in LEGEND if counts[state])
     mode, rows = scene["mode"].replace("_", " "), len(scene["rows"])
     asked = f"Replay {scene['replay']} ({mode}, {scene['strategy']}, {scene['contract']} contract): {scene['note']}"
-    return f"{asked} {rows} rows in use. Cells of draft step {scene['draft_step']}: {cells}. {costs(scene)}"
+    return f"{asked} {rows} rows in use. {of_step(scene)}: {cells}. {costs(scene)}"
+
+
+def of_step(scene: dict) -> str:
+    """Whose cells are counted; with one set there is nothing to tell apart."""
+    return "Cells" if scene["draft_steps"] == 1 else f"Cells of draft step {scene['draft_step']}"
 
 
 def tally(scene: dict) -> Counter:
@@ -45,8 +50,9 @@ def costs(scene: dict) -> str:
     moved = "what the kernel reads cannot be seen" if cost["read"] is None else f"{cost['read']:,} bytes read"
     launches = "1 launch" if cost["launches"] == 1 else f"{cost['launches']} launches"
     parts = f" ({cost['launches'] - cost['copies']} compute, {cost['copies']} copy)" if cost["copies"] else ""
+    whole = "The refresh" if steps == 1 else f"The refresh, all {steps} sets"
     return (
-        f"One replay, all {steps} steps: {launches}{parts}; "
+        f"{whole}: {launches}{parts}; "
         f"{cost['written']:,} bytes written, {cost['captured']:,} of them into captured sets; {moved}."
     )
 

@@ -300,7 +300,7 @@ class Explorer {
 
   showLegend(scenes) {
     const counts = tally(scenes[0]);
-    this.legend.replaceChildren(h("span", {}, `Draft step ${scenes[0].draft_step}, cells`), ...LEGEND.filter(([state]) => state !== "fault" || counts.fault).map(([state, text]) =>
+    this.legend.replaceChildren(h("span", {}, scenes[0].draft_steps > 1 ? `Draft step ${scenes[0].draft_step}, cells` : "Cells"), ...LEGEND.filter(([state]) => state !== "fault" || counts.fault).map(([state, text]) =>
       h("span", {}, h("i", { className: `nsa-key nsa-${state}` }), `${text} `, h("b", {}, counts[state].toLocaleString("en")))),
       h("span", {}, h("i", { className: "nsa-key nsa-end" }), "kernels stop"),
       scenes.length > 1 ? h("span", {}, h("i", { className: "nsa-key nsa-differs" }), "differs from the other side") : "");
@@ -308,7 +308,7 @@ class Explorer {
 
   showCosts(scenes) {
     const { compared } = this.state;
-    this.costs.replaceChildren(h("span", { className: "nsa-name" }, `All ${plural(scenes[0].draft_steps, "step")} cost`), ...COSTS.filter(([key]) => key in scenes[0].cost && (key !== "copies" || scenes.some((scene) => scene.cost.copies))).map(([key, label, hint, format]) => {
+    this.costs.replaceChildren(h("span", { className: "nsa-name" }, scenes[0].draft_steps > 1 ? `All ${scenes[0].draft_steps} sets cost` : "The refresh costs"), ...COSTS.filter(([key]) => key in scenes[0].cost && (key !== "copies" || scenes.some((scene) => scene.cost.copies))).map(([key, label, hint, format]) => {
       const values = scenes.map((scene) => scene.cost[key]), most = Math.max(...values.map((v) => v ?? 0), 1);
       return h("div", { title: hint }, h("div", {}, ...values.map((value, i) =>
         h("div", { className: `nsa-cost${value === null ? " nsa-none" : ""}`, title: compared ? `${compared[i]}: ${hint}` : hint },

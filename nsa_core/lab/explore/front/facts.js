@@ -5,13 +5,13 @@ import { STATES, bytes, plural, unpack } from "./base.js";
 const LENGTHS = {
   decode: "the request's length s",
   idle: "the request's length s",
-  target_verify: "the request's length and its d drafted tokens, s + d",
+  target_verify: "the request's length and its d tokens to check, s + d",
   draft_extend: "the request's length s",
 };
 const EXPANDED = {
   decode: "the row's length, s. A row is a request",
   idle: "the row's length, s. A row is a request",
-  target_verify: "the row's length: s + 1 up to s + d, one row per drafted token",
+  target_verify: "the row's length: s + 1 up to s + d, one row per token to check",
   draft_extend: "the row's length: s - a + 1 up to s, one row per accepted token",
 };
 const FIELDS = {
@@ -101,7 +101,7 @@ function history(scene, field, state, age, owner, r, c) {
 
 /** What the step teaches, when no cell is looked at. */
 export function about(scene) {
-  const counts = tally(scene), rows = scene.rows.length, perRequest = { decode: "one row each", idle: "one row each", target_verify: `${scene.draft_tokens} rows each, one per drafted token`, draft_extend: scene.fixed_width ? `${scene.draft_tokens} rows each` : "one row per accepted token" }[scene.mode];
+  const counts = tally(scene), rows = scene.rows.length, perRequest = { decode: "one row each", idle: "one row each", target_verify: `${scene.draft_tokens} rows each, one per token to check`, draft_extend: scene.fixed_width ? `${scene.draft_tokens} rows each` : "one row per accepted token" }[scene.mode];
   const lines = ["Before the graph replays, these cells must hold this batch's values."];
   lines.push(`${plural(scene.requests.length, "request")}, ${perRequest}: ${plural(rows, "row")} in use.`);
   lines.push(CONTRACTS[scene.contract](counts.unread));
