@@ -14,15 +14,15 @@ CAVEAT = (
 )
 
 
-def timeline(evidence: Evidence, steps: int = 4) -> LivePicture:
-    """One refresh by four strategies; the cursor and the zoom can be moved."""
+def timeline(evidence: Evidence, steps: int = 4, done: str = "copy") -> LivePicture:
+    """One refresh by four strategies; the cursor and the zoom can be moved. It begins when `done` is done."""
     data = timeline_data(evidence)
     replays = data["replays"][str(steps)]
     longest = max(replay["host"] for replay in replays)
     return LivePicture(
         "replay_timeline",
         data,
-        {"steps": steps, "at": first_moment(replays), "window": longest},
+        {"steps": steps, "done": done, "at": end(replays, done), "window": longest},
         words=lambda now: "\n".join(map(busy, data["replays"][str(now["steps"])])),
         still=lambda now: _still(data["replays"][str(now["steps"])], now["steps"]),
         hint="move through the time of a refresh, and zoom in to see single operations.",
@@ -37,13 +37,9 @@ def timeline_data(evidence: Evidence) -> dict:
     }
 
 
-def first_moment(replays: list[dict]) -> float:
-    """When the slowest strategy of one launch is done: there the picture begins."""
-    return max(end(replay) for replay in replays if replay["operations"] == 1)
-
-
-def end(replay: dict) -> float:
-    """The GPU's last operation follows the host's last request."""
+def end(replays: list[dict], name: str) -> float:
+    """When a strategy's refresh is done: the GPU's last operation follows the host's last request."""
+    (replay,) = [replay for replay in replays if replay["name"] == name]
     return replay["host"] + replay["device"] / replay["operations"]
 
 
