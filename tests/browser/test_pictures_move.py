@@ -73,7 +73,7 @@ MOVES = [
     ("history", "button", "Batched copies reverted", "ArrowRight", "Published: 642"),
     ("timeline", "slider", "time since the call", "End", "eager, copy, fused and graph are done."),
     ("timeline", "slider", "zoom", "End", "zoom, shown 20"),
-    ("timeline", "button", "8 draft steps", "click", "of the 128 operations of eager"),
+    ("timeline", "button", "8 draft steps", "click", "of 128 operations for eager"),
     ("calculator", "slider", "draft steps N", "Home", "A refresh of 1 step takes"),
     ("calculator", "slider", "decode step", "End", "Leave it"),
     ("calculator", "slider", "to compute a step", "End", "your own numbers"),

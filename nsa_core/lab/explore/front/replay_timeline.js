@@ -28,7 +28,7 @@ const listed = (words) => words.join(", ").replace(/, ([^,]*)$/, " and $1");
 /** Who is done at a moment, and how far the others are. */
 export function sentence(replays, at) {
   const [done, busy] = [true, false].map((is) => replays.filter((r) => (at >= end(r)) === is));
-  const far = (r) => `${operations(r).filter((o) => o.begin + o.us <= at).length || "none"} of the ${count(r.operations, "operation")} of ${r.name}`;
+  const far = (r, i) => `${operations(r).filter((o) => o.begin + o.us <= at).length || "none"} of ${i ? r.operations : count(r.operations, "operation")} for ${r.name}`;
   const finished = done.length ? `${listed(done.map((r) => r.name))} ${done.length > 1 ? "are" : "is"} done` : "nothing is done";
   return `After ${us(at)}, ${finished}.` + (busy.length ? ` The GPU has finished ${listed(busy.map(far))}.` : "");
 }

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from ...bench import parts
 from ...bench.evidence import RECORD_CASES, Evidence
-from ..chart import COLOURS, GREY, WORDS, figure, labels
+from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
 from .live import LivePicture, measured_on, three
 
 STRATEGIES = ("eager", "copy", "fused", "graph")
@@ -24,7 +24,7 @@ def timeline(evidence: Evidence, steps: int = 4, done: str = "copy") -> LivePict
         data,
         {"steps": steps, "done": done, "at": end(replays, done), "window": longest},
         words=lambda now: "\n".join(map(busy, data["replays"][str(now["steps"])])),
-        still=lambda now: _still(data["replays"][str(now["steps"])], now["steps"]),
+        still=lambda now: _still(data["replays"][str(now["steps"])], now),
         hint="move through the time of a refresh, and zoom in to see single operations.",
     )
 
@@ -89,7 +89,7 @@ def busy(replay: dict) -> str:
     )
 
 
-def _still(replays: list[dict], steps: int) -> Figure:
+def _still(replays: list[dict], state: dict) -> Figure:
     fig = figure(3.4)
     ax = fig.subplots()
     for row, replay in enumerate(replays):
@@ -101,12 +101,14 @@ def _still(replays: list[dict], steps: int) -> Figure:
             ax.vlines(each, 2.6 * row + 0.5, 2.6 * row + 1.2, color=colour, lw=0.9)
             begin += segment["us"]
         ax.text(begin + 8, 2.6 * row, f"{three(replay['host'])} \u00b5s", va="center", fontsize=WORDS)
+    ax.axvline(state["at"], color=INK, lw=1)
     ax.set_yticks([2.6 * row + 0.4 for row in range(len(replays))], [replay["name"] for replay in replays])
     ax.invert_yaxis()
     ax.set_xlim(0, 1.1 * max(replay["host"] for replay in replays))
     labels(
         ax,
-        f"one refresh for {steps} draft steps; bars: the host, strokes: the GPU, which waits in between",
+        f"one refresh for {state['steps']} draft steps; bars: the host, strokes: the GPU, which waits in between; "
+        f"line: {three(state['at'])} \u00b5s after the call",
         "microseconds",
         "",
     )
