@@ -101,7 +101,7 @@ def _still(replays: list[dict], state: dict) -> Figure:
             ax.vlines(each, 2.6 * row + 0.5, 2.6 * row + 1.2, color=colour, lw=0.9)
             begin += segment["us"]
         ax.text(begin + 8, 2.6 * row, f"{three(replay['host'])} \u00b5s", va="center", fontsize=WORDS)
-    ax.axvline(state["at"], color=INK, lw=1)
+    ax.axvline(state["at"], ymin=0.1, color=INK, lw=1)  # stops above the words
     ax.set_yticks([2.6 * row + 0.4 for row in range(len(replays))], [replay["name"] for replay in replays])
     ax.invert_yaxis()
     ax.set_xlim(0, 1.1 * max(replay["host"] for replay in replays))
