@@ -151,11 +151,17 @@ def test_timeline_has_the_recorded_totals_and_counts(run):
     assert "not when each ran" in data["source"]
 
 
+def test_timeline_begins_when_a_named_strategy_is_done(run):
+    row = run.row("record-4", "fused", kind="strategy")
+    state = pictures.timeline(run, done="fused").state
+    assert state["at"] == row["host_us"] + row["device_us"] and pictures.timeline(run).state["at"] > state["at"]
+
+
 def test_forms_have_the_recorded_times_and_copy_comes_first(run):
     data = copy_forms.forms_data(run)
-    assert list(data["plans"]) == list(PLANS)
-    for label, case in PLANS.items():
-        ways = {way["name"]: way for way in data["plans"][label]}
+    assert [label.replace("draft ", "") for label in data["plans"]] == list(PLANS)
+    for shown, case in zip(data["plans"].values(), PLANS.values(), strict=True):
+        ways = {way["name"]: way for way in shown}
         assert list(ways) == list(copy_forms.STRATEGIES) and ways["copy"]["faster"] == 1
         assert ways["batched"]["us"] == run.loop(case, "batched").median
         assert ways["batched"]["low"] == run.faster(case, "batched").low

@@ -9,6 +9,7 @@ from nsa_core.lab.explore.said import (
     alone,
     call,
     copied,
+    delta,
     device_us,
     equal_cells,
     evidence,
@@ -16,6 +17,7 @@ from nsa_core.lab.explore.said import (
     fitted,
     forms,
     gain,
+    plan,
     released,
     share,
     third_replay,
@@ -42,11 +44,15 @@ HOLDS = {
         1 < gain(2) < gain(4) < gain(8) < fitted().speed_up_limit
     ),
     "04: copies cost more than the note's totals assume": lambda: alone("copies of 1 step", strategy="copy") > 15,
-    "04: no step of decode takes the ranges of target verify": lambda: (
-        alone("cat/arange", case="precompute-parts") > alone("precompute only")
-    ),
     "05: the note's form is slower everywhere": lambda: forms("batched")[-1] < 1,
     "05: the note's form is slower on seven flat copies, too": lambda: seven("batched") > seven("copy"),
+    "05: fewer operations are less work for the GPU, and save the host little or nothing": lambda: (
+        device_of("batched-steps") < device_of("batched") < device_of("copy")
+        and all(
+            alone("copies of N steps", "host_us", s) > 0.75 * alone("copies of N steps", "host_us", "copy")
+            for s in ("batched", "batched-strided", "batched-steps")
+        )
+    ),
     "05: describing costs more than the copies": lambda: (
         alone("copies of 1 step", "host_us", "batched") > alone("copies of 1 step", "host_us", "copy")
     ),
@@ -66,6 +72,16 @@ HOLDS = {
     "07: the border of one set, with 4 steps, lies between two recorded refreshes": lambda: (
         gain_of_one_set("decode-context-64k") < SIGNIFICANT <= gain_of_one_set("decode-context-128k")
     ),
+    "07: a table that nobody reads costs more than seven sets too many": lambda: (
+        exposed("32x64k-steps-8-real-table", "fused") < exposed("32x64k-steps-8", "shared+fused")
+    ),
+    "07: one set and one table bring most of what writing only the changes brings": lambda: (
+        delta("fused") - delta("shared+fused, real table") > 0.9 * (delta("fused") - delta("shared+delta"))
+    ),
+    "07: planning in one launch beats tensor operations, DeepGEMM's own kernel beats both, on the CPU": lambda: all(
+        2 * plan(rows, "deep_gemm", "gpu") < plan(rows, "deep_gemm") < plan(rows, "launch") < plan(rows, "operations")
+        for rows in (32, 512)
+    ),
     "07: bytes cannot be hidden": lambda: all(
         exposed("32x64k-steps-8", "fused", "forked", gpu) > 0.8 * exposed("32x64k-steps-8", "fused", gpu=gpu)
         for gpu in ("h200", "h100")
@@ -76,6 +92,10 @@ HOLDS = {
 
 def gain_of_one_set(case):
     return evidence().faster(case, "shared+graph", "graph").median
+
+
+def device_of(strategy):
+    return alone("copies of N steps", "device_us", strategy)
 
 
 def seven(strategy):

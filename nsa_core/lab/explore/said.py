@@ -60,12 +60,6 @@ def span(steps: int, strategy: str) -> str:
     return f"{loop.low:,.0f} to {loop.high:,.0f}"
 
 
-def spread(steps: int, strategy: str) -> float:
-    """The same as a part of that time; 0..1."""
-    loop = evidence().loop(STEPS_CASES[steps], strategy)
-    return (loop.high - loop.low) / loop.median
-
-
 def times(steps: int, slow: str, fast: str) -> float:
     """How many times as long one strategy takes as another."""
     return evidence().faster(STEPS_CASES[steps], fast, slow).median
@@ -105,11 +99,6 @@ def measured_costs() -> costs.Costs:
 def launches(steps: int, strategy: str) -> int:
     """Operations on the GPU in one replay, as the profiler counted them."""
     return int(_replay(steps, strategy)["device_ops"])
-
-
-def moved_mb(steps: int, way: str) -> float:
-    """Bytes read and written by a refresh that copies, "generate"s every set or "share"s one; 10^6 bytes."""
-    return _replay(steps, "copy")[f"bytes_{way}"] / 1e6
 
 
 def device_us(steps: int, strategy: str) -> float:
@@ -158,11 +147,6 @@ def claims_that(verdict: str) -> int:
 def model_errors() -> list[float]:
     """How far the map's model is off, without sign, smallest first; 0..1."""
     return sorted(map(abs, times_model.errors(evidence())))
-
-
-def one_set_wins_from(steps: int) -> int:
-    """Tokens in a decode batch from which on one set is faster than N."""
-    return times_model.one_set_wins_from(evidence(), steps)
 
 
 def alone(name: str, column: str = "loop_us", strategy: str | None = None, case: str = "record-4") -> float:
@@ -358,7 +342,6 @@ FACTS = {
     "per_operation": per_operation,
     "measured_costs": measured_costs,
     "launches": launches,
-    "moved_mb": moved_mb,
     "set_gb": set_gb,
     "best": best,
     "best_batched": best_batched,
@@ -366,7 +349,6 @@ FACTS = {
     "map_error": map_error,
     "claims_that": claims_that,
     "model_errors": model_errors,
-    "one_set_wins_from": one_set_wins_from,
     "implied": costs.table(),
     "alone": alone,
     "copied": copied,
@@ -385,7 +367,6 @@ FACTS = {
     "delta_facts": delta_facts,
     "us": us,
     "span": span,
-    "spread": spread,
     "times": times,
     "share": share,
     "third_replay": third_replay,

@@ -3,6 +3,7 @@
 // data:  replays  {steps: [{name, host, device, operations, segments: [{part, us, operations}]}]}, microseconds
 //        source
 // state: steps    a key of replays
+//        done     a name: the picture begins when its refresh is done
 //        at       microseconds since the call: the cursor
 //        window   microseconds that are shown
 
@@ -22,15 +23,12 @@ export function operations(replay) {
 /** When a refresh is done: the GPU's last operation follows the host's last request. */
 const end = (replay) => replay.host + replay.device / replay.operations;
 
-/** When the slowest strategy of one launch is done: there the picture begins. */
-const firstMoment = (replays) => Math.max(...replays.filter((r) => r.operations === 1).map(end));
-
 const listed = (words) => words.join(", ").replace(/, ([^,]*)$/, " and $1");
 
 /** Who is done at a moment, and how far the others are. */
 export function sentence(replays, at) {
   const [done, busy] = [true, false].map((is) => replays.filter((r) => (at >= end(r)) === is));
-  const far = (r) => `${operations(r).filter((o) => o.begin + o.us <= at).length} of ${count(r.operations, "operation")} of ${r.name}`;
+  const far = (r, i) => `${operations(r).filter((o) => o.begin + o.us <= at).length || "none"} of ${i ? r.operations : count(r.operations, "operation")} for ${r.name}`;
   const finished = done.length ? `${listed(done.map((r) => r.name))} ${done.length > 1 ? "are" : "is"} done` : "nothing is done";
   return `After ${us(at)}, ${finished}.` + (busy.length ? ` The GPU has finished ${listed(busy.map(far))}.` : "");
 }
@@ -38,7 +36,7 @@ export function sentence(replays, at) {
 export default {
   render: (host) => live(host, "replay_timeline", (root, data, set) => {
     const longest = (steps) => Math.max(...data.replays[steps].map((r) => r.host)) * 1.02;
-    const steps = choice("draft steps", Object.keys(data.replays).map((n) => [n, `${n} draft steps`]), (n) => set({ steps: Number(n), at: firstMoment(data.replays[n]), window: longest(n) }));
+    const steps = choice("draft steps", Object.keys(data.replays).map((n) => [n, `${n} draft steps`]), (n) => set({ steps: Number(n), at: end(data.replays[n].find((r) => r.name === now.done)), window: longest(n) }));
     const time = slider({ label: "time since the call", min: 0, max: 1000, unit: "\u00b5s", on: (v) => set({ at: (v / 1000) * longest(now.steps) }) });
     const zoom = slider({ label: "zoom, shown", min: 0, max: 1000, unit: "\u00b5s", on: (v) => set({ window: longest(now.steps) * (20 / longest(now.steps)) ** (v / 1000) }) });
     const svg = s("svg", { role: "img", class: "pic-lane" }), says = h("p", { class: "pic-says", "aria-live": "polite" });

@@ -31,7 +31,7 @@ export function sentence(data, { steps, tokens, without }) {
   const found = timesOf(data, steps, tokens), best = winner(data, steps, tokens, without);
   const listed = data.ways.filter((way) => !without.includes(way)).map((way) => `${way} ${us(found[way])}`).join(", ");
   const others = best === "copy" ? "" : `; copy takes ${three(found.copy / found[best])} times as long`;
-  return `${steps} draft step${steps > 1 ? "s" : ""}, ${tokens.toLocaleString("en-US")} tokens in the batch: ${listed}. Use ${best}${others}.`;
+  return `${steps} draft step${steps > 1 ? "s" : ""}, ${tokens.toLocaleString("en-US")} tokens in the batch, by the model: ${listed}. Use ${best}${others}.`;
 }
 
 const short = (tokens) => (tokens >= 2 ** 20 ? `${tokens / 2 ** 20} M` : `${tokens / 2 ** 10} k`);

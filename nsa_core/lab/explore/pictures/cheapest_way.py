@@ -75,7 +75,9 @@ def sentence(data: dict, state: dict) -> str:
     found, best = times_of(data, n, tokens), winner(data, n, tokens, state["without"])
     listed = ", ".join(f"{way} {three(us)} \u00b5s" for way, us in found.items() if way not in state["without"])
     others = f"; copy takes {three(found['copy'] / found[best])} times as long" if best != "copy" else ""
-    return f"{n} draft step{'s' * (n > 1)}, {tokens:,} tokens in the batch: {listed}. Use {best}{others}."
+    return (
+        f"{n} draft step{'s' * (n > 1)}, {tokens:,} tokens in the batch, by the model: {listed}. Use {best}{others}."
+    )
 
 
 def _still(data: dict, state: dict) -> Figure:

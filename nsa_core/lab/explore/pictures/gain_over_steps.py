@@ -59,8 +59,9 @@ def sentence(data: dict, state: dict) -> str:
     else:
         how, before, after, times = "by the model", model.eager(n), model.copied(n), model.speed_up(n)
         share = model.copy_share(n)
+    whole = [f"{int(us + 0.5):,} \u00b5s" for us in (before, after)]  # halves go up, as in the browser
     return (
-        f"With {n} draft step{'s' * (n > 1)}, {how}: {int(before + 0.5):,} \u00b5s becomes {int(after + 0.5):,} \u00b5s, "
+        f"With {n} draft step{'s' * (n > 1)}, {how}: {whole[0]} becomes {whole[1]}, "
         f"{times:.1f} times as fast. Copies are {share:.0%} of what is left. "
         f"By the model, the gain stays below {model.speed_up_limit:.1f}, however many draft steps."
     )

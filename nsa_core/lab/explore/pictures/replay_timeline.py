@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from ...bench import parts
 from ...bench.evidence import RECORD_CASES, Evidence
-from ..chart import COLOURS, GREY, WORDS, figure, labels
+from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
 from .live import LivePicture, measured_on, three
 
 STRATEGIES = ("eager", "copy", "fused", "graph")
@@ -14,17 +14,17 @@ CAVEAT = (
 )
 
 
-def timeline(evidence: Evidence, steps: int = 4) -> LivePicture:
-    """One refresh by four strategies; the cursor and the zoom can be moved."""
+def timeline(evidence: Evidence, steps: int = 4, done: str = "copy") -> LivePicture:
+    """One refresh by four strategies; the cursor and the zoom can be moved. It begins when `done` is done."""
     data = timeline_data(evidence)
     replays = data["replays"][str(steps)]
     longest = max(replay["host"] for replay in replays)
     return LivePicture(
         "replay_timeline",
         data,
-        {"steps": steps, "at": first_moment(replays), "window": longest},
+        {"steps": steps, "done": done, "at": end(replays, done), "window": longest},
         words=lambda now: "\n".join(map(busy, data["replays"][str(now["steps"])])),
-        still=lambda now: _still(data["replays"][str(now["steps"])], now["steps"]),
+        still=lambda now: _still(data["replays"][str(now["steps"])], now),
         hint="move through the time of a refresh, and zoom in to see single operations.",
     )
 
@@ -37,13 +37,9 @@ def timeline_data(evidence: Evidence) -> dict:
     }
 
 
-def first_moment(replays: list[dict]) -> float:
-    """When the slowest strategy of one launch is done: there the picture begins."""
-    return max(end(replay) for replay in replays if replay["operations"] == 1)
-
-
-def end(replay: dict) -> float:
-    """The GPU's last operation follows the host's last request."""
+def end(replays: list[dict], name: str) -> float:
+    """When a strategy's refresh is done: the GPU's last operation follows the host's last request."""
+    (replay,) = [replay for replay in replays if replay["name"] == name]
     return replay["host"] + replay["device"] / replay["operations"]
 
 
@@ -93,7 +89,7 @@ def busy(replay: dict) -> str:
     )
 
 
-def _still(replays: list[dict], steps: int) -> Figure:
+def _still(replays: list[dict], state: dict) -> Figure:
     fig = figure(3.4)
     ax = fig.subplots()
     for row, replay in enumerate(replays):
@@ -105,12 +101,14 @@ def _still(replays: list[dict], steps: int) -> Figure:
             ax.vlines(each, 2.6 * row + 0.5, 2.6 * row + 1.2, color=colour, lw=0.9)
             begin += segment["us"]
         ax.text(begin + 8, 2.6 * row, f"{three(replay['host'])} \u00b5s", va="center", fontsize=WORDS)
+    ax.axvline(state["at"], ymin=0.1, color=INK, lw=1)  # stops above the words
     ax.set_yticks([2.6 * row + 0.4 for row in range(len(replays))], [replay["name"] for replay in replays])
     ax.invert_yaxis()
     ax.set_xlim(0, 1.1 * max(replay["host"] for replay in replays))
     labels(
         ax,
-        f"one refresh for {steps} draft steps; bars: the host, strokes: the GPU, which waits in between",
+        f"one refresh for {state['steps']} draft steps; bars: the host, strokes: the GPU, which waits in between; "
+        f"line: {three(state['at'])} \u00b5s after the call",
         "microseconds",
         "",
     )
