@@ -11,9 +11,8 @@ from ...metadata import allocate
 from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
 from ..bench.exposure import INSIDE
 from ..bench.recording import read
-from ..decision import BreakEven, claims, costs, measured_break_even, note
+from ..decision import BreakEven, claims, costs, criteria, measured_break_even, note
 from ..decision import times as times_model
-from ..decision.criteria import BOTTLENECK_SHARE
 from ..releases import recorded
 from . import decisions
 from .session import Session
@@ -94,7 +93,7 @@ def to_do(steps: int, round_ms: float) -> str:
 
 def pays_up_to(steps: int) -> float:
     """The longest round, milliseconds, of which a refresh by copies is enough to matter."""
-    return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
+    return us(steps, "copy") / criteria.BOTTLENECK_SHARE / 1e3
 
 
 def measured_costs() -> costs.Costs:
@@ -335,6 +334,7 @@ FACTS = {
     "faster": faster,
     "map_error": map_error,
     "claims_that": claims_that,
+    "criteria": criteria,
     "model_errors": model_errors,
     "one_set_wins_from": one_set_wins_from,
     "implied": costs.table(),
