@@ -279,14 +279,9 @@ def calls_on() -> str:
     return f"{_calls()['gpu']}, {_day(_calls()['date'])}"
 
 
-def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
-    """Loop time of a release's own refresh, or of a strategy on the release's buffers; microseconds."""
-    return recorded.timed(version, steps, strategy, gpu)["loop_us"]
-
-
-def released_operations(version: str, steps: int, gpu: str = "h200") -> float:
-    """Operations on the GPU in a release's own refresh."""
-    return recorded.timed(version, steps, None, gpu)["device_ops"]
+def released(version: str, sets: int, strategy: str | None = None, column: str = "loop_us") -> float:
+    """Of a release's own refresh, or of a strategy on the release's sets, on an H200; microseconds, or device_ops."""
+    return recorded.timed(version, sets, strategy)[column]
 
 
 def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
@@ -321,7 +316,6 @@ FACTS = {
     "host": host,
     "busy": busy,
     "released": released,
-    "released_operations": released_operations,
     "stale": stale,
     "pays_up_to": pays_up_to,
     "per_operation": per_operation,
