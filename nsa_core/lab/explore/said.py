@@ -289,24 +289,7 @@ def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
     return recorded.stale(requests, tokens, gpu)[column]
 
 
-def _stale_pieces() -> list[float]:
-    shapes = [(row["bs"], row["longest"]) for row in recorded.stale_rows()]
-    found = [recorded.stale(*shape) for shape in dict.fromkeys(shapes)]
-    return [row["stale_us"] / row["busiest_stale"] for row in found]
-
-
-def stale_piece_least() -> float:
-    """Microseconds of a stale plan for each piece on its busiest multiprocessor, where it is least."""
-    return min(_stale_pieces())
-
-
-def stale_piece_most() -> float:
-    return max(_stale_pieces())
-
-
 FACTS = {
-    "stale_piece_least": stale_piece_least,
-    "stale_piece_most": stale_piece_most,
     "call": call,
     "calls_on": calls_on,
     "gpu": gpu,

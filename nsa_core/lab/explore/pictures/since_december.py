@@ -38,7 +38,8 @@ UPSTREAM = (
     (
         "2026-06-30",
         "One launch computes",
-        "A single launch computes the lengths, sums and page tables of one set. They are still copied to the other sets.",
+        "A single launch computes the lengths, sums and page tables of one set. They are still copied to the other "
+        "sets.",
         29499,
     ),
     (

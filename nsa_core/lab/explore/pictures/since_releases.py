@@ -41,23 +41,24 @@ def releases(steps: int = 4, gpu: str = "h200") -> LivePicture:
 
 
 def audited() -> Table:
-    """How many sets keep an old plan in the draft steps of six releases, by how many sets there are."""
-    caption = "Sets that keep an old plan (paged_mqa_schedule_metadata) after a refresh; \u2013: not audited. "
+    """Which sets keep an old plan in the draft steps of six releases, by how many sets there are."""
+    caption = "How many sets keep an old plan (paged_mqa_schedule_metadata) after a refresh; \u2013: not audited. "
     rows = [_old_plans(*which, design) for which, design in AUDITED.items()]
     return table(rows, caption=f"{caption}Audited on an NVIDIA H100, 25 November 2026.")
 
 
 def _old_plans(version: str, flags: str, design: str) -> dict:
     found = {a.sets: a for a in recorded.audits() if (a.version, a.flags, a.mode) == (version, flags, "decode")}
-    counts = {f"of {n} sets": _old(found[n]) if n in found else None for n in SETS}
+    says = {f"{n} sets": _old(found[n]) if n in found else None for n in SETS}
     name = f"{version}, computing once switched off" if flags else version
-    return {"release": name, "how it refreshes": DESIGNS[design][1]} | counts
+    return {"release": name, "how it refreshes": DESIGNS[design][1]} | says
 
 
-def _old(audit: recorded.Audited) -> int:
-    """Sets that keep their plan; a finding names steps as `0-2`."""
+def _old(audit: recorded.Audited) -> str:
+    """How many sets keep their plan; a finding names steps as `0-2`."""
     ends = [steps.split("-") for kind, _, steps in audit.findings if kind == "not refreshed"]
-    return sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+    old = sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+    return f"{old} old" if old else "clean"
 
 
 def releases_data() -> dict:
@@ -67,8 +68,8 @@ def releases_data() -> dict:
         "gpus": GPUS,
         "steps": list(CASES),
         "times": {gpu: {str(n): [_times(v, n, gpu) for v in TIMED] for n in CASES} for gpu in GPUS},
-        "source": "Decode, 32 requests of 4,096 tokens, one refresh, repeated back to back; each row is one process, in which both were timed "
-        f"in turns. {'; '.join(recorded.conditions(gpu=gpu) for gpu in GPUS)}.",
+        "source": "Decode, 32 requests of 4,096 tokens, one refresh, repeated back to back; each row is one "
+        f"process, in which both were timed in turns. {'; '.join(recorded.conditions(gpu=gpu) for gpu in GPUS)}.",
     }
 
 
