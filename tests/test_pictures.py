@@ -21,6 +21,7 @@ from nsa_core.lab.explore.pictures import (
     live,
     replay_timeline,
     since_december,
+    since_releases,
     tables,
     when_copies_pay,
 )
@@ -53,7 +54,7 @@ NAMES = ("gain", "loop", "history", "timeline", "calculator", "ledger", "forms",
 
 
 def test_every_picture_of_the_package_is_tested(made):
-    assert set(made) == set(pictures.__all__) - {"compared", "table"} == set(NAMES)
+    assert set(made) == set(pictures.__all__) - {"audited", "compared", "table"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -232,6 +233,22 @@ def test_four_numbers_of_the_note_stand_beside_the_measured_ones(run):
     assert len(found) == 4 and shown.endswith(run.conditions)
     assert found["computing once, against computing every set"] == ("3.0 times as fast", f"{once:.1f} times as fast")
     assert found["the batched copy, against plain copies"] == ("6% shorter", f"{1 / batched - 1:.0%} longer")
+
+
+def test_the_table_of_audits_counts_the_sets_that_keep_an_old_plan():
+    shown = pictures.audited()._repr_mimebundle_()["text/plain"]
+    counts = {
+        re.split(r"\s{2,}", line.strip())[0]: re.split(r"\s{2,}", line.strip())[-3:]
+        for line in shown.splitlines()[1:-1]
+    }
+    assert counts["0.5.6.post2"] == counts["0.5.7, computing once switched off"] == ["\u2013", "clean", "\u2013"]
+    assert counts["0.5.7"] == counts["0.5.8"] == counts["0.5.9"] == ["\u2013", "3 old", "\u2013"]
+    assert counts["0.5.10.post1"] == ["2 old", "3 old", "4 old"] and counts["0.5.23"] == ["clean", "3 old", "3 old"]
+
+
+def test_every_audit_of_draft_steps_is_in_the_table():
+    audits = {(a.version, a.flags) for a in since_releases.recorded.audits() if a.mode == "decode"}
+    assert audits == set(since_releases.AUDITED)
 
 
 def test_tables_of_a_page_style_no_other_table():

@@ -26,9 +26,9 @@ def page(lab):
 
 
 def test_a_preset_and_a_key_change_what_it_says(page, artefacts):
-    page.wait_for_function(SAYS, arg="A refresh of 4 steps takes", timeout=CELLS_S * 1000)
+    page.wait_for_function(SAYS, arg="With 4 draft steps a refresh by copies takes", timeout=CELLS_S * 1000)
     page.locator(".pic-calculator select").select_option(label=TABLE)
-    page.wait_for_function(SAYS, arg="A refresh of 4 steps takes 235 µs", timeout=CHANGE_S * 1000)
+    page.wait_for_function(SAYS, arg="With 4 draft steps a refresh by copies takes 235 µs", timeout=CHANGE_S * 1000)
     page.get_by_role("slider", name="draft steps N").first.press("ArrowRight")
-    page.wait_for_function(SAYS, arg="A refresh of 5 steps takes 250 µs", timeout=CHANGE_S * 1000)
+    page.wait_for_function(SAYS, arg="With 5 draft steps a refresh by copies takes 250 µs", timeout=CHANGE_S * 1000)
     page.screenshot(path=artefacts / "calculator.png")

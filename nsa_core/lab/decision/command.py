@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--recording", type=Path, metavar="PATH", help="a recording, or a set of them; default the committed set")
     option("--device", metavar="NAME", help="measure a short run on cpu or cuda instead")
     option("--steps", type=int, default=4, metavar="N", help=f"draft steps: {', '.join(map(str, STEPS_CASES))}")
-    option("--decode-step-us", type=float, metavar="US", help="your round, from one refresh to the next, microseconds")
+    option(
+        "--decode-step-us", type=float, metavar="US", help="your round, from one refresh to the next, microseconds"
+    )
     option("--contract", choices=CONTRACTS, default=LIVE_PREFIX, help="what your readers need (default %(default)s)")
     option("--claims", action="store_true", help="print the note's claims, each with its verdict, instead")
 
@@ -87,9 +89,7 @@ def _print(decision: Decision) -> None:
     print(f"\n{decision.conditions}")
     if not decision.on_gpu:
         print("A CPU's times: they decide for this CPU, not for a GPU that serves.")
-    print(
-        f"{decision.steps} draft steps, 32 requests of 4,096 tokens: {own.copy.median:.4g} us by copies\n\n{RULE}"
-    )
+    print(f"{decision.steps} draft steps, 32 requests of 4,096 tokens: {own.copy.median:.4g} us by copies\n\n{RULE}")
     print("\n" + text([{"criterion": c.name, "state": c.state, "why": c.reason} for c in own.criteria]))
     print(f"\nin the contract {decision.contract!r}, or the exact one:\n{text(decision.comparison)}")
     print("\n" + text(decision.by_steps))

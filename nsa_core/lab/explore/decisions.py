@@ -30,9 +30,7 @@ UNITS = {
 }
 
 
-def what_to_do(
-    evidence: Evidence, steps: Sequence[int] = STEPS, round_ms: Sequence[float] = ROUND_MS
-) -> list[Row]:
+def what_to_do(evidence: Evidence, steps: Sequence[int] = STEPS, round_ms: Sequence[float] = ROUND_MS) -> list[Row]:
     """A row for every number of draft steps and length of a round."""
     return [_verdict(evidence, n, ms) for n in steps for ms in round_ms]
 

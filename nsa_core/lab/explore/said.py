@@ -11,9 +11,8 @@ from ...metadata import allocate
 from ..bench.evidence import CHECKOUT_RESULTS, PLANS, STEPS_CASES, Evidence, committed
 from ..bench.exposure import INSIDE
 from ..bench.recording import read
-from ..decision import BreakEven, claims, costs, measured_break_even, note
+from ..decision import BreakEven, claims, costs, criteria, measured_break_even, note
 from ..decision import times as times_model
-from ..decision.criteria import BOTTLENECK_SHARE
 from ..releases import recorded
 from . import decisions
 from .session import Session
@@ -88,7 +87,7 @@ def to_do(steps: int, round_ms: float) -> str:
 
 def pays_up_to(steps: int) -> float:
     """The longest round, milliseconds, of which a refresh by copies is enough to matter."""
-    return us(steps, "copy") / BOTTLENECK_SHARE / 1e3
+    return us(steps, "copy") / criteria.BOTTLENECK_SHARE / 1e3
 
 
 def measured_costs() -> costs.Costs:
@@ -291,14 +290,9 @@ def plan_on() -> str:
     return _schedule()["gpu"]
 
 
-def released(version: str, steps: int, strategy: str | None = None, gpu: str = "h200") -> float:
-    """Loop time of a release's own refresh, or of a strategy on the release's buffers; microseconds."""
-    return recorded.timed(version, steps, strategy, gpu)["loop_us"]
-
-
-def released_operations(version: str, steps: int, gpu: str = "h200") -> float:
-    """Operations on the GPU in a release's own refresh."""
-    return recorded.timed(version, steps, None, gpu)["device_ops"]
+def released(version: str, sets: int, strategy: str | None = None, column: str = "loop_us") -> float:
+    """Of a release's own refresh, or of a strategy on the release's sets, on an H200; microseconds, or device_ops."""
+    return recorded.timed(version, sets, strategy)[column]
 
 
 def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
@@ -306,24 +300,7 @@ def stale(requests: int, tokens: int, column: str, gpu: str = "h200") -> float:
     return recorded.stale(requests, tokens, gpu)[column]
 
 
-def _stale_pieces() -> list[float]:
-    shapes = [(row["bs"], row["longest"]) for row in recorded.stale_rows()]
-    found = [recorded.stale(*shape) for shape in dict.fromkeys(shapes)]
-    return [row["stale_us"] / row["busiest_stale"] for row in found]
-
-
-def stale_piece_least() -> float:
-    """Microseconds of a stale plan for each piece on its busiest multiprocessor, where it is least."""
-    return min(_stale_pieces())
-
-
-def stale_piece_most() -> float:
-    return max(_stale_pieces())
-
-
 FACTS = {
-    "stale_piece_least": stale_piece_least,
-    "stale_piece_most": stale_piece_most,
     "call": call,
     "plan": plan,
     "plan_adds": plan_adds,
@@ -336,7 +313,6 @@ FACTS = {
     "host": host,
     "busy": busy,
     "released": released,
-    "released_operations": released_operations,
     "stale": stale,
     "pays_up_to": pays_up_to,
     "per_operation": per_operation,
@@ -348,6 +324,7 @@ FACTS = {
     "faster": faster,
     "map_error": map_error,
     "claims_that": claims_that,
+    "criteria": criteria,
     "model_errors": model_errors,
     "implied": costs.table(),
     "alone": alone,

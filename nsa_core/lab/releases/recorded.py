@@ -49,10 +49,6 @@ def stale(requests: int, tokens: int, gpu: str = "h200") -> dict[str, float]:
     }
 
 
-def stale_rows(gpu: str = "h200") -> list[Row]:
-    return _rows("stale", gpu)
-
-
 def conditions(kind: str = "releases", gpu: str = "h200") -> str:
     """GPU, host, versions, commit and day of a recording."""
     row = _rows(kind, gpu)[0]

@@ -27,7 +27,7 @@ export default {
       h("h3", {}, "What does a refresh cost in the engine's own releases?"),
       h("p", { class: "pic-lead" },
         h("span", { style: "color: var(--nsa-copy)" }, "\u25cf"), " the release's own refresh   ",
-        h("span", { style: "color: var(--nsa-graph)" }, "\u25cf"), " one recorded launch of this package, on the release's own sets"),
+        h("span", { style: "color: var(--nsa-graph)" }, "\u25cf"), " one recorded launch (graph), on the same sets"),
       h("div", { class: "pic-controls" }, steps.element, gpu.element), svg, says, h("figcaption", {}, data.source));
     const note = notes(root);
     return (state, full) => {

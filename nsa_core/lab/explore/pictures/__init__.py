@@ -7,11 +7,12 @@ from .decoding_round import loop
 from .gain_over_steps import gain
 from .replay_timeline import timeline
 from .since_december import history
-from .since_releases import releases
+from .since_releases import audited, releases
 from .tables import table
 from .when_copies_pay import calculator
 
 __all__ = [
+    "audited",
     "calculator",
     "compared",
     "forms",

@@ -6,6 +6,7 @@ from ...releases import recorded
 from ...releases.recorded import CASES, GPUS, TIMED
 from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
 from .live import LivePicture, three
+from .tables import Table, table
 
 DESIGNS = {  # as few words as a row has room for
     "0.5.6.post2": ("Dec 2025", "every set is computed"),
@@ -14,10 +15,20 @@ DESIGNS = {  # as few words as a row has room for
     "0.5.23": ("Oct 2026", "computed in one launch, copied to three sets at once"),
 }
 ONE_LAUNCH = "graph"
+AUDITED = {  # by release, and by what is switched off: the design, as above
+    ("0.5.6.post2", ""): "0.5.6.post2",
+    ("0.5.7", "SGLANG_NSA_ENABLE_MTP_PRECOMPUTE_METADATA=0"): "0.5.6.post2",
+    ("0.5.7", ""): "0.5.7",
+    ("0.5.8", ""): "0.5.7",
+    ("0.5.9", ""): "0.5.10.post1",
+    ("0.5.10.post1", ""): "0.5.10.post1",
+    ("0.5.23", ""): "0.5.23",
+}
+SETS = (2, 3, 4)
 
 
 def releases(steps: int = 4, gpu: str = "h200") -> LivePicture:
-    """SGLang's releases and this package's `graph` on their captured sets; how many and which GPU can be chosen."""
+    """SGLang's releases and this package's `graph` on their sets; how many and which GPU can be chosen."""
     data = releases_data()
     return LivePicture(
         "releases",
@@ -25,8 +36,29 @@ def releases(steps: int = 4, gpu: str = "h200") -> LivePicture:
         {"steps": steps, "gpu": gpu},
         words=lambda now: sentence(data, now),
         still=lambda now: _still(data, now),
-        hint="choose the number of captured sets and the GPU, and point at a dot.",
+        hint="choose the number of sets and the GPU, and point at a dot.",
     )
+
+
+def audited() -> Table:
+    """Which sets keep an old plan in the draft steps of six releases, by how many sets there are."""
+    caption = "How many sets keep an old plan (paged_mqa_schedule_metadata) after a refresh; \u2013: not audited. "
+    rows = [_old_plans(*which, design) for which, design in AUDITED.items()]
+    return table(rows, caption=f"{caption}Audited on an NVIDIA H100, 25 November 2026.")
+
+
+def _old_plans(version: str, flags: str, design: str) -> dict:
+    found = {a.sets: a for a in recorded.audits() if (a.version, a.flags, a.mode) == (version, flags, "decode")}
+    says = {f"{n} sets": _old(found[n]) if n in found else None for n in SETS}
+    name = f"{version}, computing once switched off" if flags else version
+    return {"release": name, "how it refreshes": DESIGNS[design][1]} | says
+
+
+def _old(audit: recorded.Audited) -> str:
+    """How many sets keep their plan; a finding names steps as `0-2`."""
+    ends = [steps.split("-") for kind, _, steps in audit.findings if kind == "not refreshed"]
+    old = sum(int(end[-1]) - int(end[0]) + 1 for end in ends)
+    return f"{old} old" if old else "clean"
 
 
 def releases_data() -> dict:
@@ -36,8 +68,8 @@ def releases_data() -> dict:
         "gpus": GPUS,
         "steps": list(CASES),
         "times": {gpu: {str(n): [_times(v, n, gpu) for v in TIMED] for n in CASES} for gpu in GPUS},
-        "source": "Decode, 32 requests of 4,096 tokens, loop time; each row is one process, in which both were timed "
-        f"in turns. {'; '.join(recorded.conditions(gpu=gpu) for gpu in GPUS)}.",
+        "source": "Decode, 32 requests of 4,096 tokens, one refresh, repeated back to back; each row is one "
+        f"process, in which both were timed in turns. {'; '.join(recorded.conditions(gpu=gpu) for gpu in GPUS)}.",
     }
 
 
