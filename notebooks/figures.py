@@ -21,7 +21,7 @@ STEPS, DOTS_PER_INCH, WAITS = 4, 200, 0.72  # WAITS: how near to the paper the c
 ROWS = {  # strategy: what it does, for a reader who has seen nothing else
     "eager": "each set is computed anew, as SGLang did until December 2025",
     "copy": "computed once, copied into each set: kept",
-    "batched": "computed once, one kernel for all copies of a set: reverted",
+    "batched": "computed once, most copies of a set by one kernel: reverted",
     "fused": "one kernel computes everything and writes all sets",
     "graph": "the same kernel, recorded as a CUDA graph",
 }

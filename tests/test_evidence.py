@@ -126,6 +126,12 @@ def test_a_time_is_of_the_runs_in_which_the_machine_was_not_slow(pace, expected)
     assert Evidence(*runs).faster(CASE, "graph").count == 3  # of every run: both sides were as slow
 
 
+def test_a_ratio_is_the_median_of_the_runs_whose_times_count_and_the_range_of_all():
+    runs = [run([us] * 3, [10] * 3) for us in (500, 900, 600)]
+    runs[1] = [row | {"reference_us": row["reference_us"] * 1.3} for row in runs[1]]
+    assert Evidence(*runs).faster(CASE, "graph") == Spread(55, 50, 90, 3)
+
+
 def test_a_ratio_is_formed_inside_each_run():
     evidence = Evidence(*(run([copy] * 3, [graph] * 3) for copy, graph in ((500, 5), (1000, 10), (600, 5))))
     assert evidence.faster(CASE, "graph") == Spread(100, 100, 120, 3)  # medians over runs would say 600 / 5

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import nsa_core as nsa
+from nsa_core.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -40,12 +41,15 @@ def test_the_example_is_ten_lines():
 def test_every_notebook_is_linked_and_every_link_leads_somewhere():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
     assert [link for link in links if not (ROOT / link).exists()] == []
-    assert sorted(Path(link).name for link in links if link.endswith(".ipynb")) == NOTEBOOKS
+    assert sorted({Path(link).name for link in links if link.endswith(".ipynb")}) == NOTEBOOKS
 
 
-@pytest.mark.parametrize("name", nsa.strategies())
-def test_every_strategy_is_in_the_table(name):
-    assert f"`{name}`" in TEXT
+def test_strategies_that_the_readme_names_exist_and_its_command_names_the_others(capsys):
+    assert {"eager", "copy", "batched", "fused", "graph"} <= set(nsa.strategies())
+    assert "`python -m nsa_core bench --list` names all strategies" in TEXT
+    assert main(["bench", "--list", "--device", "cpu"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f" {name}: " in listed for name in nsa.strategies())
 
 
 @pytest.mark.parametrize("target", re.findall(r"`?make ([a-z]+)", TEXT))

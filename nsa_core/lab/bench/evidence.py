@@ -1,13 +1,14 @@
 """What the runs of one machine say together, asked for by name: the only way anything reads a recording.
 
-A set is a folder of recordings, or one. It answers for each machine in it by all of that machine's runs. A ratio or
-a share is formed inside each run; the answer is the median of the runs and their range. A time is the median and the
-range of the runs in which the machine was not slow while it timed that case: a host's pace changes by a factor of 2.
+A set is a folder of recordings, or one. It answers for each machine in it by all of that machine's runs. A time is
+the median, and the range, of the runs in which the machine was not slow in that case: a host's pace changes by a
+factor of 2. A ratio or a share is formed inside each run: the median is that of the same runs, the range that of all.
 """
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -52,6 +53,7 @@ class Evidence:
 
     def __init__(self, *runs: Iterable[Row]) -> None:
         listed = [_fastest_takes(rows) for rows in runs]
+        self._slow = slow_in(listed)
         if not all(listed) or not listed:
             raise ValueError("rows is empty; a run has at least 1")
         self.runs = [self] if len(listed) == 1 else [Evidence(rows) for rows in listed]
@@ -140,7 +142,7 @@ class Evidence:
 
     def ratio(self, case: str, over: Row, under: Row) -> Spread:
         """Loop time of one row of a case over another's; `over` and `under` are the columns that name them."""
-        return self.over_runs(lambda run: _quotient(run.row(case, **over), run.row(case, **under)))
+        return self.over_runs(lambda run: _quotient(run.row(case, **over), run.row(case, **under)), case)
 
     def faster(self, case: str, fast: str, slow: str = "copy") -> Spread:
         """How many times faster than `slow` the whole replay of `fast` is."""
@@ -153,19 +155,23 @@ class Evidence:
     def copy_share(self, case: str) -> Spread:
         """The part of the kept path's loop time that goes beyond computing once, into the copies to N steps; 0..1."""
         compute = {"kind": "part", "name": parts.PRECOMPUTE, "strategy": None}
-        return self.over_runs(lambda run: run.ratio(case, compute, whole("copy")).rest)
+        return self.over_runs(lambda run: run.ratio(case, compute, whole("copy")).rest, case)
 
-    def over_runs(self, ask: Callable[["Evidence"], Spread]) -> Spread:
-        """What `ask` says of each run that can answer, summarised. NotMeasured when none can."""
-        answers, missing = [], []
-        for run in self.runs:
+    def over_runs(self, ask: Callable[["Evidence"], Spread], case: str | None = None) -> Spread:
+        """What `ask` says of each run that can answer, summarised. NotMeasured when none can.
+
+        case: what is asked about. The median is then that of the runs whose times count there; the range is of all.
+        """
+        answers, missing = {}, []
+        for at, run in enumerate(self.runs):
             try:
-                answers.append(ask(run))
+                answers[at] = ask(run)
             except NotMeasured as reason:
                 missing.append(reason)
         if not answers:
             raise missing[0]
-        return across(answers)
+        counting = [answer for at, answer in answers.items() if case not in self._slow[at]]
+        return replace(across([*answers.values()]), median=across(counting or [*answers.values()]).median)
 
     def all(self, **columns: object) -> list[Row]:
         """Every row with these columns; NotMeasured when there is none."""
@@ -238,20 +244,18 @@ def _together(runs: Sequence[Sequence[Row]]) -> list[Row]:
     Of each case, only from runs at the pace of the fastest.
     """
     alike: dict[tuple, list[Row]] = {}
-    for rows in _at_the_fastest_pace(runs):
-        newest = {tuple(row.get(key) for key in _IDENTITY): row for row in rows}
+    for rows, slow in zip(runs, slow_in(runs), strict=True):
+        newest = {tuple(row.get(key) for key in _IDENTITY): row for row in rows if row["case"] not in slow}
         for key, row in newest.items():
             alike.setdefault(key, []).append(row)
     return [_summary(rows) for rows in alike.values()]
 
 
-def _at_the_fastest_pace(runs: Sequence[Sequence[Row]]) -> Iterator[list[Row]]:
-    """The rows of each run but those of a case whose reference took longer than in another run by SAME_PHASE."""
+def slow_in(runs: Sequence[Sequence[Row]]) -> list[set[str]]:
+    """Of each run the cases whose reference took longer than in another run, by SAME_PHASE."""
     paces = [pace(rows) for rows in runs]
     fastest = {case: min(p[case] for p in paces if case in p) for case in set().union(*paces)}
-    for rows, own in zip(runs, paces, strict=True):
-        slow = {case for case, us in own.items() if us > SAME_PHASE * fastest[case]}
-        yield [row for row in rows if row["case"] not in slow]
+    return [{case for case, us in own.items() if us > SAME_PHASE * fastest[case]} for own in paces]
 
 
 def _summary(rows: Sequence[Row]) -> Row:
