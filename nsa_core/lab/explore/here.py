@@ -22,6 +22,9 @@ from .pictures.tables import Table
 
 NOT_STORED = "Timed on the machine where this cell runs. The times are shown there and not stored."
 HOST = "Time of the CPU until the call returns."
+FORMED = (
+    "Speed-ups are formed round by round within a run, so they can differ a little from the quotient of two times."
+)
 UNITS = {"time": "\u00b5s", "GPU": "\u00b5s"}
 
 
@@ -63,7 +66,7 @@ def _recorded(evidence: Evidence, case: str, names: Sequence[str]) -> Table:
     rows = _lines([evidence.row(case, name, kind="strategy") for name in names])
     times = [evidence.faster(case, name, names[0]).median for name in names]
     shown = [row | {"times as fast": median} for row, median in zip(rows, times, strict=True)]
-    return table(shown, UNITS, caption=f"Times as fast: found in each run, then the median. {evidence.conditions}")
+    return table(shown, UNITS, caption=f"{FORMED} {evidence.conditions}")
 
 
 def _lines(rows: Sequence[Row]) -> list[Row]:

@@ -49,7 +49,7 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Who works during one refresh, and who waits?"),
-      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it, and waits for the next. The last part of a bar, without a name: checks and bookkeeping."),
+      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it, and waits for the next. Computing includes checks of the batch. In eager, too, every computed set is copied into place."),
       h("div", { class: "pic-controls" }, steps.element, time.element, zoom.element), svg, says, h("figcaption", {}, data.source));
     return (state) => {
       now = state;
