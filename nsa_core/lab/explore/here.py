@@ -18,13 +18,11 @@ from ..bench.evidence import Evidence
 from ..bench.recording import Row
 from .frame import device
 from .pictures import table
+from .pictures.live import FORMED
 from .pictures.tables import Table
 
 NOT_STORED = "Timed on the machine where this cell runs. The times are shown there and not stored."
 HOST = "Time of the CPU until the call returns."
-FORMED = (
-    "Speed-ups are formed round by round within a run, so they can differ a little from the quotient of two times."
-)
 UNITS = {"time": "\u00b5s", "GPU": "\u00b5s"}
 
 

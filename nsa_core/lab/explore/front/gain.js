@@ -35,7 +35,7 @@ export default {
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does computing once gain?"),
-      h("p", { class: "pic-lead" }, "Upper bar: every set is computed and then copied into place. Lower bar: one set is computed and copied into all N. The bars show what was measured. Where nothing was, or you move a cost, they show the model."),
+      h("p", { class: "pic-lead" }, "Upper bar: every set is computed and copied into place. Lower bar: one set is computed, then copied into all N. Move a cost, and the bars show the model instead of the measurement."),
       h("div", { class: "pic-controls" }, steps.element, compute.element, copy.element, reset),
       svg, says, h("figcaption", {}, data.source),
     );
@@ -69,8 +69,8 @@ export function blocks(data, state) {
   const { how, before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after, copied = (after - once) / steps;
   const each = before / steps, computed = (each * once) / (once + copied);
   return [
-    { label: "Compute for every draft step (eager)", how, total: before, colour: "eager", parts: Array(steps).fill([["compute", computed], ["copy", each - computed]]).flat() },
-    { label: "Compute once, copy N times (copy)", how, total: after, colour: "copy", parts: [["compute", once], ...Array(steps).fill(["copy", copied])] },
+    { label: "Compute every set (eager)", how, total: before, colour: "eager", parts: Array(steps).fill([["compute", computed], ["copy", each - computed]]).flat() },
+    { label: "Compute once (copy)", how, total: after, colour: "copy", parts: [["compute", once], ...Array(steps).fill(["copy", copied])] },
   ];
 }
 
@@ -112,7 +112,7 @@ function drawCurve(data, state, width, note, set) {
   }
   marks.push(s("text", { x: width, y: bottom + 36, "text-anchor": "end", class: "muted small" }, "draft steps N"),
     s("text", { x: x(11), y: y(gain(11)) + 22, "text-anchor": "middle", class: "small halo", style: "fill: var(--nsa-copy)" }, width < 500 ? "model" : "line: model, fitted to the dots"));
-  marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing for every draft step"));
+  marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing every set"));
   if (limit < most) {
     marks.push(s("line", { x1: left, x2: width, y1: y(limit), y2: y(limit), style: "stroke: var(--nsa-muted)", "stroke-dasharray": "5 4" }),
       s("text", { x: width, y: y(limit) - 6, "text-anchor": "end", class: "small muted halo" }, `limit 1 + compute / copy = ${times(limit)}`));
