@@ -104,6 +104,8 @@ def test_gain_shows_the_recording_the_note_and_the_fitted_model(run):
         assert point["eager"] == run.loop(case, "eager").median and point["copy"] == run.loop(case, "copy").median
         assert (point["gain"], point["share"]) == (run.speed_up(case).median, run.copy_share(case).median)
     assert [m["steps"] for m in data["measured"]] == list(STEPS_CASES)
+    operations = {run.row(STEPS_CASES[1], name, kind="strategy")["device_ops"] for name in ("eager", "copy")}
+    assert len(operations) == 1 and f"the same {operations.pop():.0f} operations" in data["source"]
     assert {c["steps"]: {"before": c["before"], "after": c["after"]} for c in data["claimed"]} == note.TOTALS
 
 

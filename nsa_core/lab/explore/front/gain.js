@@ -123,7 +123,7 @@ function drawCurve(data, state, width, note, set) {
     const dot = s("circle", { cx: x(m.steps), cy: y(m.gain), r: 5, style: "fill: var(--nsa-copy)", tabindex: 0, role: "img",
       "aria-label": `measured at ${m.steps} draft steps: ${times(m.gain)}` });
     const under = m.gain < gain(m.steps); // on the side of the dot where the curve is not
-    if (m.steps !== steps) marks.push(s("text", { x: x(m.steps), y: y(m.gain) + (under ? 22 : -11), "text-anchor": m.steps > 1 ? "middle" : "start", class: "small muted halo" }, times(m.gain)));
+    if (m.steps !== steps && (m.steps > 1 || width >= 500)) marks.push(s("text", { x: x(m.steps), y: y(m.gain) + (under ? 22 : -11), "text-anchor": m.steps > 1 ? "middle" : "start", class: "small muted halo" }, times(m.gain)));
     marks.push(note.on(dot, `Measured, N = ${m.steps}: ${us(m.eager)} becomes ${us(m.copy)}, ${times(m.gain)}`));
   }
   for (const c of claims) {
