@@ -69,7 +69,7 @@ MOVES = [
         "3 guessed, 2 accepted; 1 more from the big model. One pass of it gave 3 tokens.",
     ),
     ("loop", "button", "catch up", "focus", "The small model reads the accepted tokens once more"),
-    ("history", "button", "Every strategy measured", "click", "computing every set"),
+    ("history", "button", "Measured and audited", "click", "computing every set"),
     ("history", "button", "Batched copies reverted", "ArrowRight", "Published: 642"),
     ("timeline", "slider", "time since the call", "End", "eager, copy, fused and graph are done."),
     ("timeline", "slider", "zoom", "End", "zoom, shown 20"),

@@ -8,7 +8,9 @@ from ..decision import decide, note
 from ..decision.costs import ONE_LAUNCH
 from ..decision.criteria import EXACT, LIVE_PREFIX, Alternative, refresh_share
 from ..decision.decision import Judgement, judgement
+from ..releases import recorded
 
+RELEASES = {"before": "0.5.6.post2", "after": "0.5.7"}  # the last that computes every set, the first that does not
 STEPS, ROUND_MS = (2, 4, 8), (4, 10, 30)  # what a page shows
 LEAVE, KEEP, LAUNCH = "leave it", "keep the copies", ONE_LAUNCH
 COMPARED = {  # what a page about the decision has to compare
@@ -106,12 +108,13 @@ def shared_sets(evidence: Evidence) -> list[Row]:
 
 
 def computed_once(evidence: Evidence) -> list[Row]:
-    """What the note says of computing once, and what was measured, for each number of draft steps it names."""
+    """What the note says of computing once, and what was measured, for each number of draft steps (sets) it names."""
     rows = []
     for n, case in RECORD_CASES.items():
         ours = {name: evidence.loop(case, name).median for name in ("eager", "copy")}
         rows.append(_once(n, "the note", note.TOTALS[n]))
-        rows.append(_once(n, "SGLang of that time, H200", note.ORIGINAL[n]))
+        own = {when: recorded.timed(version, n)["loop_us"] for when, version in RELEASES.items()}
+        rows.append(_once(n, "SGLang 0.5.6.post2 and 0.5.7, H200", own))
         gain = {"times as fast": evidence.speed_up(case).median}
         rows.append({"draft steps": n, "source": "this package, H200"} | ours | gain)
     return rows

@@ -18,6 +18,7 @@ from ..bench.evidence import Evidence
 from ..bench.recording import Row
 from .frame import device
 from .pictures import table
+from .pictures.live import FORMED
 from .pictures.tables import Table
 
 NOT_STORED = "Timed on the machine where this cell runs. The times are shown there and not stored."
@@ -63,7 +64,7 @@ def _recorded(evidence: Evidence, case: str, names: Sequence[str]) -> Table:
     rows = _lines([evidence.row(case, name, kind="strategy") for name in names])
     times = [evidence.faster(case, name, names[0]).median for name in names]
     shown = [row | {"times as fast": median} for row, median in zip(rows, times, strict=True)]
-    return table(shown, UNITS, caption=f"Times as fast: found in each run, then the median. {evidence.conditions}")
+    return table(shown, UNITS, caption=f"{FORMED} {evidence.conditions}")
 
 
 def _lines(rows: Sequence[Row]) -> list[Row]:

@@ -159,6 +159,17 @@ def per_operation(column: str) -> list[float]:
     return [row[column] / row["device_ops"] for row in rows]
 
 
+def computed_alone() -> float:
+    """The operations that compute a set of decode, each timed alone, and both of its running sums; microseconds."""
+    each = {name: alone(name, case="precompute-parts") for name in note.OPERATIONS if name != "cat/arange"}
+    return sum(each.values()) + each["cumsum"]
+
+
+def copies_of_a_set(steps: int) -> float:
+    """What the copies into one set take in a refresh of so many; microseconds."""
+    return share(steps) * us(steps, "copy") / steps
+
+
 def gain(steps: int) -> float:
     """How many times as fast computing once is."""
     return evidence().speed_up(STEPS_CASES[steps]).median
@@ -329,6 +340,8 @@ FACTS = {
     "implied": costs.table(),
     "alone": alone,
     "copied": copied,
+    "computed_alone": computed_alone,
+    "copies_of_a_set": copies_of_a_set,
     "device_us": device_us,
     "equal_cells": equal_cells,
     "evidence": evidence,

@@ -29,19 +29,24 @@ export function sentence(data, state) {
 export default {
   render: (host) => live(host, "gain", (root, data, set) => {
     const steps = slider({ label: "draft steps N", min: 1, max: data.mostSteps, says: String, on: (n) => set({ steps: n }) });
-    const compute = slider({ label: "to compute a set, c", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
-    const copy = slider({ label: "to copy a set, k", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
-    const reset = button("As fitted", () => set({ compute: data.compute, copy: data.copy }));
+    const compute = slider({ label: "to compute a set", min: 1, max: 600, step: 0.1, unit: "\u00b5s", on: (c) => set({ compute: c }) });
+    const copy = slider({ label: "to copy a set", min: 5, max: 300, step: 0.1, unit: "\u00b5s", on: (k) => set({ copy: k }) });
+    const reset = button("Fitted costs", () => set({ compute: data.compute, copy: data.copy }));
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "What does computing once gain?"),
-      h("p", { class: "pic-lead" }, "Above: the values are computed and written for every draft step. Below: they are computed once and copied into all N sets."),
+      h("p", { class: "pic-lead" }, "Upper bar: every set is computed and copied into place. Lower bar: one set is computed, then copied into all N. Move a cost, and the bars show the model instead of the measurement."),
       h("div", { class: "pic-controls" }, steps.element, compute.element, copy.element, reset),
       svg, says, h("figcaption", {}, data.source),
     );
     const note = notes(root);
     return (state, full) => {
       for (const [name, control] of Object.entries({ steps, compute, copy })) control.move(state[name]);
+      const { how } = totals(data, state), fitted = how === "measured"; // then the bars are not the sum of these costs
+      for (const control of [compute, copy]) {
+        control.element.classList.toggle("pic-idle", fitted);
+        if (fitted) control.value.textContent = "as fitted";
+      }
       reset.disabled = state.compute === data.compute && state.copy === data.copy;
       says.replaceChildren(...sentence(data, state).split("*").map((part, at) => (at % 2 ? h("b", {}, part) : part)));
       const width = svg.parentElement.clientWidth - 2 * parseFloat(getComputedStyle(root).paddingLeft);
@@ -61,32 +66,32 @@ export default {
  * above was timed as a whole; each of its sets is divided in the ratio of one set below.
  */
 export function blocks(data, state) {
-  const { before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after, copied = (after - once) / steps;
+  const { how, before, after, share } = totals(data, state), { steps } = state, once = (1 - share) * after, copied = (after - once) / steps;
   const each = before / steps, computed = (each * once) / (once + copied);
   return [
-    { label: "Compute for every draft step (eager)", total: before, colour: "eager", parts: Array(steps).fill([["c", computed], ["k", each - computed]]).flat() },
-    { label: "Compute once, copy N times (copy)", total: after, colour: "copy", parts: [["c", once], ...Array(steps).fill(["k", copied])] },
+    { label: "Compute every set (eager)", how, total: before, colour: "eager", parts: Array(steps).fill([["compute", computed], ["copy", each - computed]]).flat() },
+    { label: "Compute once (copy)", how, total: after, colour: "copy", parts: [["compute", once], ...Array(steps).fill(["copy", copied])] },
   ];
 }
 
 /** Where the time goes: every block is as wide as it lasts, and both rows share one scale. */
 function drawBlocks(data, state, width) {
   const rows = blocks(data, state), x = linear(0, Math.max(...rows.map((row) => row.total)), 0, width);
-  return s("g", {}, rows.map(({ label, total, colour, parts }, at) => {
+  return s("g", {}, rows.map(({ label, how, total, colour, parts }, at) => {
     const top = 74 * at;
     let begin = 0;
     const drawn = parts.map(([part, cost]) => {
       const left = x(begin), wide = x(cost);
       begin += cost;
-      const fill = part === "c" ? "var(--nsa-part-compute)" : "var(--nsa-part-copies)";
-      const fits = wide > 64 ? (part === "c" ? "compute" : "copy") : wide > 16 ? part : null;
+      const fill = part === "compute" ? "var(--nsa-part-compute)" : "var(--nsa-part-copies)";
+      const fits = wide > (part === "compute" ? 60 : 32) && part;
       return [
         s("rect", { x: left, y: top + 24, width: Math.max(wide - 1, 0.6), height: 30, fill }),
         fits && s("text", { x: left + wide / 2, y: top + 44, "text-anchor": "middle", class: "small", style: "fill: light-dark(#fff, #14171c)" }, fits),
       ];
     });
     return s("g", {},
-      s("text", { x: 0, y: top + 14 }, s("tspan", { style: `fill: var(--nsa-${colour})` }, "\u25cf "), s("tspan", { class: "strong" }, label), s("tspan", { dx: 8 }, us(total))),
+      s("text", { x: 0, y: top + 14 }, s("tspan", { style: `fill: var(--nsa-${colour})` }, "\u25cf "), s("tspan", { class: "strong" }, label), s("tspan", { dx: 8 }, `${us(total)}, ${how}`)),
       drawn);
   }));
 }
@@ -107,31 +112,32 @@ function drawCurve(data, state, width, note, set) {
   }
   marks.push(s("text", { x: width, y: bottom + 36, "text-anchor": "end", class: "muted small" }, "draft steps N"),
     s("text", { x: x(11), y: y(gain(11)) + 22, "text-anchor": "middle", class: "small halo", style: "fill: var(--nsa-copy)" }, width < 500 ? "model" : "line: model, fitted to the dots"));
-  marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing for every draft step"));
+  marks.push(s("text", { x: 0, y: -8, class: "muted small" }, "times as fast as computing every set"));
   if (limit < most) {
     marks.push(s("line", { x1: left, x2: width, y1: y(limit), y2: y(limit), style: "stroke: var(--nsa-muted)", "stroke-dasharray": "5 4" }),
-      s("text", { x: width, y: y(limit) - 6, "text-anchor": "end", class: "small muted halo" }, `limit 1 + c/k = ${times(limit)}`));
+      s("text", { x: width, y: y(limit) - 6, "text-anchor": "end", class: "small muted halo" }, `limit 1 + compute / copy = ${times(limit)}`));
   }
   const path = Array.from({ length: 4 * (data.mostSteps - 1) + 1 }, (_, i) => 1 + i / 4).map((n) => `${x(n)},${y(gain(n))}`).join("L");
   marks.push(s("path", { d: `M${path}`, fill: "none", style: "stroke: var(--nsa-copy)", "stroke-width": 2 }));
   for (const m of data.measured) {
     const dot = s("circle", { cx: x(m.steps), cy: y(m.gain), r: 5, style: "fill: var(--nsa-copy)", tabindex: 0, role: "img",
       "aria-label": `measured at ${m.steps} draft steps: ${times(m.gain)}` });
-    if (m.steps > 1 && m.steps !== steps && y(m.gain) + 26 < bottom) marks.push(s("text", { x: x(m.steps), y: y(m.gain) + 22, "text-anchor": "middle", class: "small muted halo" }, times(m.gain)));
+    const under = m.gain < gain(m.steps); // on the side of the dot where the curve is not
+    if (m.steps !== steps && (m.steps > 1 || width >= 500)) marks.push(s("text", { x: x(m.steps), y: y(m.gain) + (under ? 22 : -11), "text-anchor": m.steps > 1 ? "middle" : "start", class: "small muted halo" }, times(m.gain)));
     marks.push(note.on(dot, `Measured, N = ${m.steps}: ${us(m.eager)} becomes ${us(m.copy)}, ${times(m.gain)}`));
   }
   for (const c of claims) {
     const mark = s("path", { d: "M0,-7L7,0L0,7L-7,0Z", transform: `translate(${x(c.steps)} ${y(c.gain)})`, tabindex: 0, role: "img",
       style: "fill: var(--nsa-paper); stroke: var(--nsa-ink); stroke-width: 1.5", "aria-label": `claimed at ${c.steps} draft steps: ${times(c.gain)}` });
     marks.push(note.on(mark, `The December 2025 note, N = ${c.steps}: ${c.before} \u00b5s becomes ${c.after} \u00b5s. Calculated there, not measured; its "before" leaves the copies out.`),
-      s("text", { x: x(c.steps) + 12, y: y(c.gain) + 4, class: "small muted halo" }, width < 500 ? "the note" : `the note: ${c.before.toLocaleString("en-US")} \u2192 ${c.after} \u00b5s`));
+      s("text", { x: x(c.steps) - 12, y: y(c.gain) + 4, "text-anchor": "end", class: "small muted halo" }, width < 500 ? "the note" : `the note: ${c.before.toLocaleString("en-US")} \u2192 ${c.after} \u00b5s`));
   }
   const value = totals(data, state).gain;
-  const crowded = claims.some((c) => c.steps >= steps - 3 && c.steps <= steps && y(value) - y(c.gain) > -6 && y(value) - y(c.gain) < 40);
+  const last = x(steps) > width - 60, low = y(value) + 24 > bottom; // beside the upright line, below the curve
   marks.push(
     s("line", { x1: x(steps), x2: x(steps), y1: bottom, y2: y(value) + 9, style: "stroke: var(--nsa-ink)", "stroke-width": 1 }),
     s("circle", { cx: x(steps), cy: y(value), r: 9, fill: "none", style: "stroke: var(--nsa-ink)", "stroke-width": 2, "pointer-events": "none" }),
-    s("text", { x: clamp(x(steps), left + 18, width - 22), y: y(value) + (crowded ? 30 : -18), "text-anchor": "middle", class: "strong halo" }, times(value)));
+    s("text", { x: x(steps) + (last ? -12 : 12), y: y(value) + (low ? -14 : 22), "text-anchor": last ? "end" : "start", class: "strong halo" }, times(value)));
   const area = s("rect", { x: left, y: 0, width: width - left, height: bottom, fill: "transparent", style: "cursor: ew-resize; touch-action: pan-y" });
   const follow = (event) => {
     if (event.type === "pointermove" && !event.buttons) return;

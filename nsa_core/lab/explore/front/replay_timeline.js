@@ -49,7 +49,7 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Who works during one refresh, and who waits?"),
-      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it, and waits for the next. The last part of a bar, without a name: checks and bookkeeping."),
+      h("p", { class: "pic-lead" }, "Bars: the host asks for one operation after another. Strokes below: the GPU does it, and waits for the next. Computing includes checks of the batch. In eager, too, every computed set is copied into place."),
       h("div", { class: "pic-controls" }, steps.element, time.element, zoom.element), svg, says, h("figcaption", {}, data.source));
     return (state) => {
       now = state;
@@ -92,7 +92,7 @@ function lanes(replays, from, window, width, x, at) {
       const [left, right] = part(begin, segment.us, y + 24, 22, `var(--nsa-part-${segment.part.replace(" ", "-")})`, 1.5);
       if (right - left > 3 && begin > 0) drawn.push(s("line", { x1: left, x2: left, y1: y + 24, y2: y + 46, style: "stroke: var(--nsa-paper)" }));
       const label = { compute: "compute", copies: "copy", "one launch": "launch" }[segment.part];
-      if (label && right - left > 58) drawn.push(s("text", { x: (left + right) / 2, y: y + 39, "text-anchor": "middle", class: "small", style: "fill: light-dark(#fff, #14171c)" }, label));
+      if (label && right - left > 8 * label.length) drawn.push(s("text", { x: (left + right) / 2, y: y + 39, "text-anchor": "middle", class: "small", style: "fill: light-dark(#fff, #14171c)" }, label));
       begin += segment.us;
     }
     for (const o of operations(replay)) part(o.begin, o.us, y + 48, 20, `var(--nsa-part-${o.part.replace(" ", "-")})`, 1.5);

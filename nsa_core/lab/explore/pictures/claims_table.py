@@ -9,7 +9,7 @@ from ...bench.evidence import RECORD_CASES, Evidence
 from ...decision import claims
 from ...decision.note import BATCHED, COPY_SHARE, SPEED_UPS, TOTALS
 from ..palette import SIGNS
-from .live import LivePicture
+from .live import FORMED, LivePicture
 from .tables import Table, table
 
 STEPS = 4  # that the few claims of `compared` are about
@@ -73,7 +73,7 @@ def compared(evidence: Evidence) -> Table:
     )
     columns = ("one refresh, 4 draft steps", "the note", "measured")
     rows = [dict(zip(columns, line, strict=True)) for line in found]
-    return table(rows, caption=f"Measured: {evidence.conditions}")
+    return table(rows, caption=f"{FORMED} Measured: {evidence.conditions}")
 
 
 def _times(ratio: float) -> str:

@@ -7,6 +7,10 @@ from ...bench.evidence import RECORD_CASES, Evidence
 from ..chart import COLOURS, GREY, INK, WORDS, figure, labels
 from .live import LivePicture, measured_on, three
 
+TIMES = {
+    "host_us": "A bar is the time of one call alone, until it returns.",
+    "loop_us": "A bar is the time of one refresh, repeated back to back.",
+}
 STRATEGIES = ("eager", "copy", "fused", "graph")
 CAVEAT = (
     "We recorded how many operations there were and how long they took together, not when each ran; their places in "
@@ -14,9 +18,12 @@ CAVEAT = (
 )
 
 
-def timeline(evidence: Evidence, steps: int = 4, done: str = "copy") -> LivePicture:
-    """One refresh by four strategies; the cursor and the zoom can be moved. It begins when `done` is done."""
-    data = timeline_data(evidence)
+def timeline(evidence: Evidence, steps: int = 4, done: str = "copy", time: str = "host_us") -> LivePicture:
+    """One refresh by four strategies; the cursor and the zoom can be moved. It begins when `done` is done.
+
+    time: what a bar shows, the time of one call alone ("host_us") or the loop time ("loop_us").
+    """
+    data = timeline_data(evidence, time)
     replays = data["replays"][str(steps)]
     longest = max(replay["host"] for replay in replays)
     return LivePicture(
@@ -29,11 +36,11 @@ def timeline(evidence: Evidence, steps: int = 4, done: str = "copy") -> LivePict
     )
 
 
-def timeline_data(evidence: Evidence) -> dict:
+def timeline_data(evidence: Evidence, time: str = "host_us") -> dict:
     """Fields as front/replay_timeline.js lists them; microseconds."""
     return {
-        "replays": {str(n): [_replay(evidence, name, n) for name in STRATEGIES] for n in RECORD_CASES},
-        "source": f"{CAVEAT} {measured_on(evidence, 'decode, 32 requests of 4,096 tokens')}",
+        "replays": {str(n): [_replay(evidence, name, n, time) for name in STRATEGIES] for n in RECORD_CASES},
+        "source": f"{CAVEAT} {TIMES[time]} {measured_on(evidence, 'decode, 32 requests of 4,096 tokens')}",
     }
 
 
@@ -43,40 +50,35 @@ def end(replays: list[dict], name: str) -> float:
     return replay["host"] + replay["device"] / replay["operations"]
 
 
-def _replay(evidence: Evidence, name: str, steps: int) -> dict:
+def _replay(evidence: Evidence, name: str, steps: int, time: str) -> dict:
     row = evidence.row(RECORD_CASES[steps], name, kind="strategy")
     return {
         "name": name,
-        "host": row["host_us"],
+        "host": row[time],
         "device": row["device_us"],
         "operations": int(row["device_ops"]),
-        "segments": _segments(evidence, name, steps, row),
+        "segments": _segments(evidence, name, steps, row, time),
     }
 
 
-def _segments(evidence: Evidence, name: str, steps: int, whole: dict) -> list[dict]:
+def _segments(evidence: Evidence, name: str, steps: int, whole: dict, time: str) -> list[dict]:
     """The host's time in order. What the recording cannot tell apart is one segment.
 
-    Parts were timed alone. Where they took longer there than the whole refresh, they share it in proportion.
+    Parts were timed alone; they share the time of the whole refresh in proportion.
     """
     if name not in ("eager", "copy"):
-        return [_segment("one launch", whole)]
+        return [_segment("one launch", whole, time)]
     case = RECORD_CASES[steps]
     compute = evidence.row(case, parts.PRECOMPUTE, kind="part")
     copies = evidence.row(case, parts.COPY_ONE, kind="part", strategy="copy")
-    found = [] if name == "eager" else [_segment("compute", compute)]
-    for _ in range(steps):
-        found += [_segment("compute", compute)] * (name == "eager")
-        found += [_segment("copies", copies)]
-    alone = sum(segment["us"] for segment in found)
-    fitted = min(1.0, whole["host_us"] / alone)
-    found = [segment | {"us": fitted * segment["us"]} for segment in found]
-    rest = whole["host_us"] - fitted * alone
-    return [*found, {"part": "rest", "us": max(rest, 0), "operations": 0}]
+    computed, copied = _segment("compute", compute, time), _segment("copies", copies, time)
+    found = [computed, copied] * steps if name == "eager" else [computed, *[copied] * steps]
+    of_whole = whole[time] / sum(segment["us"] for segment in found)
+    return [segment | {"us": of_whole * segment["us"]} for segment in found]
 
 
-def _segment(part: str, row: dict) -> dict:
-    return {"part": part, "us": row["host_us"], "operations": int(row["device_ops"])}
+def _segment(part: str, row: dict, time: str) -> dict:
+    return {"part": part, "us": row[time], "operations": int(row["device_ops"])}
 
 
 def busy(replay: dict) -> str:
@@ -117,7 +119,7 @@ def _still(replays: list[dict], state: dict) -> Figure:
     ax.text(
         0.995,
         0.02,
-        "grey: compute, blue: copies, light grey: checks and bookkeeping, orange: one launch",
+        "grey: compute, with its checks; blue: copies; orange: one launch",
         transform=ax.transAxes,
         ha="right",
         fontsize=WORDS,
