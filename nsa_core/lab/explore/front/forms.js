@@ -24,7 +24,7 @@ export default {
     root.append(
       h("h3", {}, "Six strategies make the same copies"),
       h("p", { class: "pic-lead" }, "Wide bars: one refresh, from the call until the next can begin. ",
-        key("copy"), " PyTorch's own calls, ", key("batched"), " Triton kernels called from Python. ",
+        key("copy"), "\u00a0PyTorch's own calls, ", key("batched"), "\u00a0Triton kernels called from Python. ",
         "Thin bars: the GPU's time within that refresh. The dashed line is copy."),
       h("div", { class: "pic-controls" }, h("label", { class: "pic-select" }, "what is refreshed", plan)),
       svg, says, h("figcaption", {}, data.source));

@@ -41,7 +41,7 @@ export default {
 };
 
 function draw(svg, data, state, width, note) {
-  const narrow = width < 520, high = narrow ? 78 : 62, bottom = high * data.designs.length, x = logarithmic(4, 4000, 0, width - 60), drawn = [];
+  const narrow = width < 520, high = narrow ? 78 : 62, bottom = high * data.designs.length, x = logarithmic(4, 4000, narrow ? 30 : 0, width - 60), drawn = [];
   for (const tick of [10, 100, 1000]) {
     drawn.push(s("line", { x1: x(tick), x2: x(tick), y1: 0, y2: bottom, class: "axis" }),
       s("text", { x: x(tick), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, tick.toLocaleString("en-US")));
