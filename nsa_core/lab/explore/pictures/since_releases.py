@@ -115,7 +115,7 @@ def _still(data: dict, state: dict) -> Figure:
         ax.plot(times["ours"], row, "o", color=COLOURS["graph"], ms=8)
         for us, aside, side in ((times["theirs"], 8, "left"), (times["ours"], -8, "right")):
             ax.annotate(f"{three(us)} \u00b5s", (us, row), (aside, 0), ha=side, **BESIDE)
-        ax.text(10, row - 0.25, design["design"], fontsize=WORDS, color=GREY)
+        ax.text(10, row - 0.28, design["design"], fontsize=WORDS, color=GREY)
     names = [f"{design['version']}\n{design['when']}" for design in data["designs"]]
     ax.set(xscale="log", xlim=(4, 4000), ylim=(3.5, -0.7))
     labels(
@@ -124,5 +124,8 @@ def _still(data: dict, state: dict) -> Figure:
         "microseconds of a refresh, log scale; dark: one recorded launch",
         "",
     )
+    ax.set_xticks([10, 100, 1000], ["10", "100", "1,000"])
+    ax.minorticks_off()
+    ax.grid(False, axis="y")
     ax.set_yticks(range(len(names)), names)
     return fig
