@@ -66,6 +66,16 @@ def test_a_number_travels_with_its_verdict():
     assert number["D2"].endswith("at 8 steps (met)")
 
 
+def test_cells_that_differ_are_said_by_mode():
+    rows = recording(AS_ON_AN_H200)
+    worse = [row | {"mode": "decode", "value": False} if row["name"] == "steps are equal" else row for row in rows]
+    said = [{f.claim.id: f for f in claims.ledger(Evidence(of))}["P5"] for of in (rows, worse)]
+    assert [(ruling.verdict, ruling.number) for ruling in said] == [
+        (claims.HELD, "1,000 cells compared, 0 differ"),
+        (claims.NOT_HELD, "1,000 cells compared, some differ in ['decode']"),
+    ]
+
+
 def test_what_was_read_of_the_notes_own_code_is_what_the_remark_says():
     (remark,) = (claim.remark for claim in claims.CLAIMS if claim.id == "B2")
     assert all(f"{read['after'] / read['batched']:.2f}x" in remark for read in ORIGINAL.values())

@@ -234,15 +234,16 @@ def test_four_numbers_of_the_note_stand_beside_the_measured_ones(run):
     assert found["the batched copy, against plain copies"] == ("6% shorter", f"{1 / batched - 1:.0%} longer")
 
 
-def test_the_table_of_audits_counts_the_sets_that_keep_an_old_plan():
+def test_the_table_of_audits_says_in_how_many_sets_the_plan_is_stale():
     shown = pictures.audited()._repr_mimebundle_()["text/plain"]
-    counts = {
-        re.split(r"\s{2,}", line.strip())[0]: re.split(r"\s{2,}", line.strip())[-3:]
-        for line in shown.splitlines()[1:-1]
-    }
-    assert counts["0.5.6.post2"] == counts["0.5.7, computing once switched off"] == ["\u2013", "clean", "\u2013"]
-    assert counts["0.5.7"] == counts["0.5.8"] == counts["0.5.9"] == ["\u2013", "3 old", "\u2013"]
-    assert counts["0.5.10.post1"] == ["2 old", "3 old", "4 old"] and counts["0.5.23"] == ["clean", "3 old", "3 old"]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in shown.splitlines()[1:-1]]
+    found = {release: rest for release, _, *rest in lines}
+    assert found["0.5.6.post2"] == ["has no such array", "clean", "synchronises"]
+    assert found["0.5.7, computing once switched off"] == ["clean in 3 sets", "clean", "synchronises"]
+    assert found["0.5.7"] == found["0.5.8"] == found["0.5.9"] == ["stale in 3 of 3 sets", "clean", "synchronises"]
+    every = "stale in 2 of 2 sets; stale in 3 of 3 sets; stale in 4 of 4 sets"
+    assert found["0.5.10.post1"] == [every, "synchronises", "synchronises"]
+    assert found["0.5.23"] == ["clean in 2 sets; stale in 3 of 3 sets; stale in 3 of 4 sets", "clean", "clean"]
 
 
 def test_every_audit_of_draft_steps_is_in_the_table():

@@ -7,6 +7,7 @@ from nsa_core.lab.decision.criteria import SIGNIFICANT
 from nsa_core.lab.decision.note import SPEED_UPS
 from nsa_core.lab.explore.said import (
     alone,
+    best,
     call,
     copied,
     delta,
@@ -46,12 +47,13 @@ HOLDS = {
     "04: copies cost more than the note's totals assume": lambda: alone("copies of 1 step", strategy="copy") > 15,
     "05: the note's form is slower everywhere": lambda: forms("batched")[-1] < 1,
     "05: the note's form is slower on seven flat copies, too": lambda: seven("batched") > seven("copy"),
-    "05: fewer operations are less work for the GPU, and save the host little or nothing": lambda: (
+    "05: fewer operations are less work for the GPU, and not for the host": lambda: (
         device_of("batched-steps") < device_of("batched") < device_of("copy")
-        and all(
-            alone("copies of N steps", "host_us", s) > 0.75 * alone("copies of N steps", "host_us", "copy")
-            for s in ("batched", "batched-strided", "batched-steps")
-        )
+        and host_of("batched-steps") > 0.75 * host_of("copy")
+        and host_of("batched") > host_of("copy")
+    ),
+    "05: one launch for all sets beats plain copies with 16 steps, foreach on seven flat copies": lambda: (
+        by_steps("batched-steps")[-1] > 1 and seven("foreach") < seven("copy")
     ),
     "05: describing costs more than the copies": lambda: (
         alone("copies of 1 step", "host_us", "batched") > alone("copies of 1 step", "host_us", "copy")
@@ -68,6 +70,9 @@ HOLDS = {
     "06: foreach is fast enough where tables are as wide as the longest request, and only there": lambda: (
         [plan for plan, case in PLANS.items() if evidence().faster(case, "foreach").low >= SIGNIFICANT]
         == ["decode, full width"]
+    ),
+    "06: the fastest that writes every cell has one set for all draft steps": lambda: (
+        best(4, "exact").name == "shared"
     ),
     "07: the border of one set, with 4 steps, lies between two recorded refreshes": lambda: (
         gain_of_one_set("decode-context-64k") < SIGNIFICANT <= gain_of_one_set("decode-context-128k")
@@ -96,6 +101,10 @@ def gain_of_one_set(case):
 
 def device_of(strategy):
     return alone("copies of N steps", "device_us", strategy)
+
+
+def host_of(strategy):
+    return alone("copies of N steps", "host_us", strategy)
 
 
 def seven(strategy):

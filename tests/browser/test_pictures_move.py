@@ -135,6 +135,8 @@ def shown(chromium, made):
 
 
 def act(page, role, name, how):
+    for folded in page.locator(".pic-costs summary").all():
+        folded.click()
     control = page.get_by_role(role, name=name).first
     if how == "click":
         control.click()

@@ -16,7 +16,7 @@ LEAVE, KEEP, LAUNCH = "leave it", "keep the copies", ONE_LAUNCH
 COMPARED = {  # what a page about the decision has to compare
     "eager": "computes every set",
     "copy": "computes once, copies array by array",
-    "batched": "the batched copy: one launch for each set",
+    "batched": "the batched copy: one launch for a set's arrays, .copy_() for its tables",
     "fused": "one launch computes and writes all sets",
     "graph": "that launch, recorded as a CUDA graph",
 }

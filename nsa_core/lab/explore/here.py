@@ -109,7 +109,7 @@ def _one_set(evidence: Evidence, case: str) -> Table:
     names = ("copy", "batched", "batched-strided")
     found = {name: evidence.row(case, parts.COPY_ONE, strategy=name)["host_us"] for name in names}
     rows = [{"the copies of one set, by": name, "time": us} for name, us in found.items()]
-    return table(rows, UNITS, caption=f"{HOST} {evidence.conditions}")
+    return table(rows, UNITS, caption=f"{HOST} The machine is that of the tables above.")
 
 
 def _device() -> torch.device:

@@ -50,9 +50,9 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Is a better refresh worth it for you?"),
-      h("p", { class: "pic-lead" }, "The map says what to do for every number of draft steps and every length of a round. Click your place on it."),
+      h("p", { class: "pic-lead" }, "The map says what to do for every number of draft steps and every length of a round. The ring is you: click your place."),
       h("div", { class: "pic-controls" }, controls.steps.element, controls.step_ms.element, h("label", { class: "pic-select" }, "costs of", preset)),
-      h("div", { class: "pic-controls pic-costs" }, Object.keys(COSTS).map((name) => controls[name].element)),
+      h("details", { class: "pic-costs" }, h("summary", {}, "your own costs"), h("div", { class: "pic-controls" }, Object.keys(COSTS).map((name) => controls[name].element))),
       h("div", { class: "pic-side" }, svg, conditions), says, h("figcaption", {}, data.source));
     return (state, full) => {
       for (const [name, control] of Object.entries(controls)) if (name !== "step_ms") control.move(state[name]);
@@ -67,8 +67,7 @@ export default {
       conditions.replaceChildren(
         condition(found.met.share, `1. Copies above ${percent(data.limits.share)} of a refresh`, `${percent(found.share)} of ${us(found.totals.copy)}`),
         condition(found.met.bottleneck, `2. A refresh of at least ${percent(data.limits.bottleneck)} of a round`, `${(100 * found.part).toFixed(1)}% of ${three(state.step_ms)}\u00a0ms`),
-        condition(found.met.better, `3. Something ${data.limits.significant} times as fast`, `${found.best}: ${times(found.faster)}`),
-        h("li", { class: "pic-totals" }, Object.entries(found.totals).map(([way, total]) => h("span", {}, h("i", { style: `background: var(--nsa-${way === "one launch" ? "fused" : way})` }), way, h("b", {}, us(total))))));
+        condition(found.met.better, `3. Something ${data.limits.significant} times as fast`, `${found.best}, ${times(found.faster)} by the model`));
       says.textContent = sentence(data, state);
     };
   }),
@@ -103,7 +102,7 @@ function map(svg, data, state, width) {
   for (const ms of [1, 2, 5, 10, 20, 50, 100]) drawn.push(s("text", { x: left - 8, y: y(ms) + 4, "text-anchor": "end", class: "small muted" }, ms));
   for (let n = 1; n <= columns; n += width < 460 ? 3 : 1) drawn.push(s("text", { x: x(n), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, n));
   drawn.push(s("text", { x: (left + width) / 2, y: bottom + 36, "text-anchor": "middle", class: "small muted" }, "draft steps N"));
-  drawn.push(s("text", { transform: `translate(12 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle", class: "small muted" }, "round, ms"));
+  drawn.push(s("text", { transform: `translate(12 ${bottom / 2}) rotate(-90)`, "text-anchor": "middle", class: "small muted" }, "round, ms, log scale"));
   drawn.push(s("circle", { cx: x(state.steps), cy: y(clamp(state.step_ms, SHORTEST, LONGEST)), r: 9, fill: "none", style: "stroke: var(--nsa-ink)", "stroke-width": 2.5 }));
   for (const [name, size] of Object.entries({ width, height })) svg.setAttribute(name, size);
   svg.replaceChildren(...drawn);

@@ -7,7 +7,7 @@
 
 import { h, s, us, count, linear, live, notes, ticks } from "./draw.js";
 
-const ROW = 46;
+const ROW = 50;
 
 /** The sentence under the picture, with its numbers between asterisks. */
 export function sentence(data, { plan }) {
@@ -23,7 +23,9 @@ export default {
     const svg = s("svg", { role: "img" }), says = h("p", { class: "pic-says", "aria-live": "polite" });
     root.append(
       h("h3", {}, "Six strategies make the same copies"),
-      h("p", { class: "pic-lead" }, "Wide bars: one refresh, from the call until the next can begin. Thin bars: the GPU's time within that refresh. The dashed line is copy."),
+      h("p", { class: "pic-lead" }, "Wide bars: one refresh, from the call until the next can begin. ",
+        key("copy"), "\u00a0PyTorch's own calls, ", key("batched"), "\u00a0Triton kernels called from Python. ",
+        "Thin bars: the GPU's time within that refresh. The dashed line is copy."),
       h("div", { class: "pic-controls" }, h("label", { class: "pic-select" }, "what is refreshed", plan)),
       svg, says, h("figcaption", {}, data.source));
     const note = notes(root);
@@ -41,6 +43,8 @@ export default {
   }),
 };
 
+const key = (name) => h("span", { style: `color: var(--nsa-${name})` }, "\u25a0");
+
 function bars(ways, width, foot, note) {
   const left = 112, said = width < 560 ? 64 : 190, most = Math.max(...ways.map((way) => way.us));
   const x = linear(0, most, left, width - said), drawn = [];
@@ -56,6 +60,7 @@ function bars(ways, width, foot, note) {
     note.on(bar, `${way.name}: ${us(way.us)}${range}\nThe GPU works ${us(way.device)} in ${count(way.operations, "operation")}.`);
     drawn.push(s("text", { x: 0, y: y + 22 }, way.name), bar,
       s("rect", { x: left, y: y + 31, width: Math.max(x(way.device) - left, 1), height: 6, style: "fill: var(--nsa-ink)" }),
+      s("text", { x: Math.max(x(way.device), left) + 6, y: y + 39, class: "small muted halo" }, `GPU ${us(way.device)}`),
       s("text", { x: x(most) + 10, y: y + 22, class: "small" }, us(way.us) + told));
   });
   return drawn;

@@ -1,6 +1,6 @@
 // The claims of the December 2025 note, each with its verdict.
 //
-// data:  rows    [{id, claim, kind, verdict, sign, measured, test, remark, changes, deciding}], the deciding ones first
+// data:  rows    [{id, claim, kind, verdict, sign, label, measured, test, remark, changes, deciding}], the deciding ones first
 //        source
 // state: find, verdict ("" for any)
 //        all    whether those that do not decide are unfolded; whoever filters sees all that match
@@ -30,13 +30,13 @@ export default {
       chips.forEach((chip) => chip.setAttribute("aria-pressed", chip.dataset.verdict === state.verdict));
       const rows = shown(data, state), folded = !(state.all || state.find.trim() || state.verdict);
       const others = rows.filter((row) => !row.deciding);
-      says.textContent = rows.length === data.rows.length ? `${count(rows.length, "claim")}; six of them decide.` : `${rows.length} of ${count(data.rows.length, "claim")}.`;
+      says.textContent = rows.length === data.rows.length ? `${count(rows.length, "claim")}; the first six carry the decision.` : `${rows.length} of ${count(data.rows.length, "claim")}.`;
       list.replaceChildren(...rows.filter((row) => row.deciding).map(block), ...(folded ? [more] : others.map(block)));
     };
   }),
 };
 
-const block = ({ id, claim, verdict, sign, measured, test, remark, changes, deciding }) => h("section", { class: deciding ? "pic-claim pic-deciding" : "pic-claim" },
+const block = ({ id, claim, verdict, sign, label, measured, test, remark, changes, deciding }) => h("section", { class: deciding ? "pic-claim pic-deciding" : "pic-claim" },
   h("p", { class: "pic-verdict" }, h("b", { "aria-hidden": "true" }, sign), ` ${verdict}`),
-  h("div", {}, h("p", { class: "pic-claimed" }, "The note: ", claim), h("p", {}, h("b", {}, "Measured: "), measured, "."),
+  h("div", {}, h("p", { class: "pic-claimed" }, "The note: ", claim), h("p", {}, h("b", {}, `${label}: `), measured, "."),
     h("details", {}, h("summary", {}, "How, and what would change the verdict"), h("p", {}, `What was measured: ${test}.`), remark && h("p", {}, remark), h("p", {}, `Would change the verdict: ${changes}.`), h("p", { class: "pic-id" }, `claim ${id}`))));

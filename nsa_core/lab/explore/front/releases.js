@@ -41,20 +41,20 @@ export default {
 };
 
 function draw(svg, data, state, width, note) {
-  const narrow = width < 520, high = narrow ? 82 : 66, bottom = high * data.designs.length, left = 92, x = logarithmic(6, 4000, left, width - 30), drawn = [];
+  const narrow = width < 520, high = narrow ? 78 : 62, bottom = high * data.designs.length, x = logarithmic(4, 4000, narrow ? 30 : 0, width - 60), drawn = [];
   for (const tick of [10, 100, 1000]) {
     drawn.push(s("line", { x1: x(tick), x2: x(tick), y1: 0, y2: bottom, class: "axis" }),
       s("text", { x: x(tick), y: bottom + 18, "text-anchor": "middle", class: "small muted" }, tick.toLocaleString("en-US")));
   }
   timesOf(data, state).forEach((found, at) => {
-    const { version, when, design } = data.designs[at], y = high * at + 30;
+    const { version, when, design } = data.designs[at], y = high * at + high - 18;
     const dot = (value, colour, says) => note.on(s("circle", { cx: x(value), cy: y, r: 7, style: `fill: var(--nsa-${colour})`, tabindex: 0, role: "img", "aria-label": says }), says);
     drawn.push(
       s("line", { x1: x(found.ours), x2: x(found.theirs), y1: y, y2: y, style: "stroke: var(--nsa-muted)", "stroke-width": 1 }),
-      s("text", { x: 0, y: y + 1, class: "strong" }, version), s("text", { x: 0, y: y + 17, class: "small muted" }, when),
-      ...(narrow ? design.split(", ") : [design]).map((line, row) => s("text", { x: left + 4, y: y + 26 + 15 * row, class: "small muted halo" }, line)),
-      s("text", { x: x(found.theirs), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.theirs)),
-      s("text", { x: x(found.ours), y: y - 13, "text-anchor": "middle", class: "small strong halo" }, us(found.ours)),
+      s("text", { x: 0, y: high * at + 20, class: "halo" }, s("tspan", { class: "strong" }, version), `, ${when}${narrow ? "" : `: ${design}`}`),
+      narrow ? s("text", { x: 0, y: high * at + 38, class: "small muted halo" }, design) : [],
+      s("text", { x: x(found.theirs) + 13, y: y + 4, class: "small strong halo" }, us(found.theirs)),
+      s("text", { x: x(found.ours) - 13, y: y + 4, "text-anchor": "end", class: "small strong halo" }, us(found.ours)),
       dot(found.theirs, "copy", `sglang ${version}: ${us(found.theirs)}, quartiles ${three(found.low)} to ${us(found.high)}; ${found.operations} operations on the GPU`),
       dot(found.ours, "graph", `one recorded launch on the sets of ${version}: ${us(found.ours)}`));
   });

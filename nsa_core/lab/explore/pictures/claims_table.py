@@ -93,6 +93,7 @@ def ledger_rows(rulings: Sequence[claims.Ruling]) -> list[dict]:
             "kind": ruling.claim.kind,
             "verdict": ruling.verdict,
             "sign": SIGNS[ruling.verdict],
+            "label": "What we can say" if ruling.verdict == claims.JUDGEMENT else "Measured",
             "measured": _plain(ruling.number),
             "test": _plain(ruling.claim.test),
             "remark": _plain(ruling.claim.remark),
@@ -116,7 +117,9 @@ def summary(rows: Sequence[dict]) -> str:
     counts = Counter(row["verdict"] for row in rows)
     lines = [f"{len(rows)} claims: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())]
     lines += [
-        f"{r['sign']} {r['id']} {r['verdict']}: {r['claim']} Measured: {r['measured']}" for r in rows if r["deciding"]
+        f"{r['sign']} {r['id']} {r['verdict']}: {r['claim']} {r['label']}: {r['measured']}"
+        for r in rows
+        if r["deciding"]
     ]
     return "\n".join(lines)
 
@@ -131,5 +134,5 @@ def _block(row: dict) -> str:
     remark = f" {said['remark']}" if said["remark"] else ""
     return (
         f"<p><b>{said['sign']} {said['verdict']}</b><br><b>The note:</b> {said['claim']}<br>"
-        f"<b>Measured:</b> {said['measured']}.{remark}</p>"
+        f"<b>{said['label']}:</b> {said['measured']}.{remark}</p>"
     )

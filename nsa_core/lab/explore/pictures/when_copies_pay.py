@@ -52,8 +52,8 @@ def calculator_data(recorded: Sequence[Evidence]) -> dict:
         "mostSteps": MOST_STEPS,
         "limits": {"share": COPY_SHARE_LIMIT, "bottleneck": BOTTLENECK_SHARE, "significant": SIGNIFICANT},
         "plain": PLAIN,
-        "source": "A model: every total is the sum of its costs, which were measured with 4 draft steps. One launch: "
-        "graph or fused, chosen under 'costs of'. Conditions 2 and 3 decide. "
+        "source": "A model: it adds up costs that were measured with 4 draft steps. One launch: graph or fused, "
+        "chosen under 'costs of'. Conditions 2 and 3 decide. "
         + " ".join(measured_on(machine, "decode, 32 requests of 4,096 tokens") for machine in recorded),
     }
 
@@ -108,7 +108,7 @@ def _still(state: dict) -> Figure:
     ax.set_yticks([1, 2, 5, 10, 20, 50, 100], [1, 2, 5, 10, 20, 50, 100])
     ax.minorticks_off()
     ax.set_xticks(list(shown))
-    labels(ax, title(sentence(state)), "draft steps N", "round, ms")
+    labels(ax, title(sentence(state)), "draft steps N", "round, ms, log scale")
     ax.tick_params(labelsize=WORDS)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_size(WORDS)
