@@ -18,6 +18,7 @@ from nsa_core.lab.explore.said import (
     fitted,
     forms,
     gain,
+    map_border,
     plan,
     released,
     share,
@@ -76,6 +77,12 @@ HOLDS = {
     ),
     "07: the border of one set, with 4 steps, lies between two recorded refreshes": lambda: (
         gain_of_one_set("decode-context-64k") < SIGNIFICANT <= gain_of_one_set("decode-context-128k")
+    ),
+    "07: the measured border lies higher than the map's": lambda: (
+        map_border(4) <= 32 * 65536 and gain_of_one_set("decode-context-64k") < SIGNIFICANT
+    ),
+    "07: a kernel costs a round more than the GPU works on it": lambda: (
+        exposed("32x4k-steps-8", "fused") > device_us(8, "fused")
     ),
     "07: a table that nobody reads costs more than seven sets too many": lambda: (
         exposed("32x64k-steps-8-real-table", "fused") < exposed("32x64k-steps-8", "shared+fused")

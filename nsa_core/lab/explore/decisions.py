@@ -21,15 +21,7 @@ COMPARED = {  # what a page about the decision has to compare
     "graph": "that launch, recorded as a CUDA graph",
 }
 LAUNCHED_ONCE = ("fused", "graph", "shared+fused", "shared+graph")  # the strategies that copy nothing
-UNITS = {
-    "round": "ms",
-    "of the round": "%",
-    "time": "\u00b5s",
-    "N sets, GPU time": "\u00b5s",
-    "one set, GPU time": "\u00b5s",
-    "eager": "\u00b5s",
-    "copy": "\u00b5s",
-}
+UNITS = {"round": "ms", "of the round": "%", "time": "\u00b5s", "eager": "\u00b5s", "copy": "\u00b5s"}
 
 
 def what_to_do(evidence: Evidence, steps: Sequence[int] = STEPS, round_ms: Sequence[float] = ROUND_MS) -> list[Row]:
@@ -96,15 +88,6 @@ def best_batched(evidence: Evidence) -> list[Alternative]:
 def best(evidence: Evidence, steps: int, contract: str) -> Alternative:
     """The strategy that the rule names in a contract; the fastest where none is significant."""
     return decide(evidence, steps, contract=contract).judgement.alternatives[0]
-
-
-def shared_sets(evidence: Evidence) -> list[Row]:
-    """By number of draft steps: how long the GPU works to fill N sets, or one."""
-    rows = []
-    for n, case in STEPS_CASES.items():
-        own, one = (evidence.row(case, name, kind="strategy") for name in ("graph", "shared+graph"))
-        rows.append({"draft steps": n, "N sets, GPU time": own["device_us"], "one set, GPU time": one["device_us"]})
-    return rows
 
 
 def computed_once(evidence: Evidence) -> list[Row]:

@@ -12,8 +12,8 @@ LEAST_MB = 0.01  # what writes less adds no less, and would squeeze the rest
 NAMED = {
     ("exposed-32x64k-steps-8", "fused"): ("8 sets, both tables", (-9, -3)),
     ("exposed-32x64k-steps-8", "shared+fused"): ("one set, both tables", (-9, 3)),
-    ("exposed-32x64k-steps-8-real-table", "fused"): ("8 sets, real page table only", (-9, 5)),
-    ("exposed-32x64k-steps-8-real-table", "shared+fused"): ("one set, real page table only", (-9, 5)),
+    ("exposed-32x64k-steps-8-real-table", "fused"): ("8 sets, real page table only", (0, 11)),
+    ("exposed-32x64k-steps-8-real-table", "shared+fused"): ("one set, real page table only", (0, 11)),
 }
 TICKS = {"x": [0.01, 0.1, 1, 10, 100], "y": [1, 2, 5, 10, 20, 50]}
 
@@ -41,7 +41,8 @@ def _dot(ax: Axes, row: dict, filled: bool) -> list[str]:
     if not name:
         return []
     if filled:
-        ax.annotate(name, at, offset, textcoords="offset points", ha="right", fontsize=WORDS)
+        side = "right" if offset[0] else "center"
+        ax.annotate(name, at, offset, textcoords="offset points", ha=side, fontsize=WORDS)
     return [f"{row['machine']}: {name}: {at[0]:.3g} MB written, {at[1]:.1f} \u00b5s added"]
 
 

@@ -135,7 +135,7 @@ def _cell(page: Page, x: float, y: float, width: float, height: float, state: in
     plain = {NEVER: _mix(INK, 0.025), CONSTANT: _mix(INK, 0.1), FAULT: INK}
     page.box(x, y, width, height, plain.get(state) or _mix(hue, ground[state]))
     if state in (STALE, FOREIGN):
-        page.box(x, y, width, height, _mix(hue, 0.95 if state == FOREIGN else 0.5), _hatch(state == FOREIGN))
+        page.box(x, y, width, height, _mix(hue, 0.6 if state == FOREIGN else 0.4), _hatch(state == FOREIGN))
     if state == NEVER and 7 <= width < 40:
         page.box(x + width / 2 - 1, y + height / 2 - 1, 2, 2, LINE)
     if state == FOREIGN and width < 40:
@@ -148,7 +148,7 @@ def _number(page: Page, value: int, x: float, y: float, state: int) -> None:
     if state == NEVER:
         return
     if state in (STALE, FOREIGN):
-        page.pen.text((SCALE * x, SCALE * y), str(value), MUTED, _font(11.5), "mm", stroke_width=4, stroke_fill=WHITE)
+        page.pen.text((SCALE * x, SCALE * y), str(value), INK, _font(11.5), "mm", stroke_width=4, stroke_fill=WHITE)
     else:
         page.text(value, x, y, {UNREAD: MUTED, FAULT: WHITE}.get(state, INK), 11.5, "mm")
 
@@ -200,5 +200,5 @@ def _font(size: float) -> ImageFont.FreeTypeFont:
 def _hatch(crossed: bool) -> Image.Image:
     """Where the lines run, over a whole page."""
     y, x = np.mgrid[:2400, : WIDTH * SCALE]
-    lines = (x + y) % 12 < 3
-    return Image.fromarray(((lines | ((x - y) % 12 < 3) if crossed else lines) * 255).astype(np.uint8))
+    lines = (x + y) % 16 < 3
+    return Image.fromarray(((lines | ((x - y) % 16 < 3) if crossed else lines) * 255).astype(np.uint8))

@@ -15,6 +15,7 @@ from ..decision import BreakEven, claims, costs, criteria, measured_break_even, 
 from ..decision import times as times_model
 from ..releases import recorded
 from . import decisions
+from .pictures import cheapest_way
 from .session import Session
 from .setup import Setup
 from .trace_batches import full_size
@@ -142,6 +143,11 @@ def claims_that(verdict: str) -> int:
     return sum(ruling.verdict == verdict for ruling in claims.ledger(evidence()))
 
 
+def map_border(steps: int) -> int:
+    """The fewest tokens in the batch for which the map names `shared+graph`."""
+    return cheapest_way.border(evidence(), steps)
+
+
 @functools.cache
 def model_errors() -> list[float]:
     """How far the map's model is off, without sign, smallest first; 0..1."""
@@ -243,10 +249,10 @@ def delta_facts() -> dict:
     return json.loads((CHECKOUT_RESULTS / "delta-h100.json").read_text(encoding="utf-8"))
 
 
-def exposed_below(megabytes: float) -> list[float]:
-    """What the recorded refreshes inside a graph add that write less, on both GPUs; microseconds, sorted."""
+def exposed_writing(least: float, below: float) -> list[float]:
+    """What the recorded refreshes inside a graph add that write so many MB, on both GPUs; microseconds, sorted."""
     rows = [row for gpu in ("h200", "h100") for row in exposed_rows(gpu) if row.get("place") == INSIDE]
-    return sorted(row["exposed_us"] for row in rows if row["bytes_written"] < megabytes * 1e6)
+    return sorted(row["exposed_us"] for row in rows if least * 1e6 <= row["bytes_written"] < below * 1e6)
 
 
 def exposed_noise() -> float:
@@ -351,7 +357,8 @@ FACTS = {
     "note": note,
     "exposed": exposed,
     "decode_step": decode_step,
-    "exposed_below": exposed_below,
+    "exposed_writing": exposed_writing,
+    "map_border": map_border,
     "exposed_noise": exposed_noise,
     "delta": delta,
     "delta_facts": delta_facts,

@@ -81,7 +81,7 @@ export function draw(canvas, layout, root, differing, titles) {
     if (state === FAULT) return css(look.ink);
     if (state === NEVER) return css(mix(look.ink, look.surface, 0.025));
     const key = `${state} ${person}`;
-    if (!hatches.has(key)) hatches.set(key, hatch(pen, css(mix(colour, look.surface, state === FOREIGN ? 0.95 : 0.5)), css(mix(colour, look.surface, 0.07)), state === FOREIGN));
+    if (!hatches.has(key)) hatches.set(key, hatch(pen, css(mix(colour, look.surface, state === FOREIGN ? 0.6 : 0.4)), css(mix(colour, look.surface, 0.07)), state === FOREIGN));
     return hatches.get(key);
   };
   const write = (text, x, y, colour = look.ink, font = `11px ${FONT}`, align = "left") => {
@@ -96,7 +96,7 @@ function drawBlock(pen, b, look, paint, write, differing) {
   const { field, scene } = b;
   if (!field) return write("not captured: no reader needs it", b.x, b.ys[0] + 12, look.muted);
   const gap = b.cw >= 7 ? 1 : 0, tall = b.ch - (b.ch >= 8 ? 1 : 0);
-  const numbers = b.cw >= 6.2 * digits(field) + 4 && b.ch >= 14;
+  const numbers = b.cw >= 6.2 * digits(field) + 4 && b.ch >= 14, size = b.cw >= 7 * digits(field) + 4 ? 12.5 : 11;
   for (let r = 0; r < b.rows; r++) {
     for (let c = 0, base = r * b.columns; c < b.columns; ) {
       const state = field.states[base + c], owner = field.owners[base + c];
@@ -106,7 +106,7 @@ function drawBlock(pen, b, look, paint, write, differing) {
       if (gap) for (let k = c; k < end; k++) pen.fillRect(b.x + k * b.cw, b.ys[r], b.cw - gap, tall);
       else pen.fillRect(b.x + c * b.cw, b.ys[r], (end - c) * b.cw, tall);
       if (gap) for (let k = c; k < end; k++) sign(pen, b, look, state, b.x + k * b.cw, b.ys[r], b.cw - gap, tall, numbers);
-      if (numbers) for (let k = c; k < end; k++) number(pen, look, write, state, field.values[base + k], b.x + (k + 0.5) * b.cw - 0.5, b.ys[r] + tall / 2 + 0.5);
+      if (numbers) for (let k = c; k < end; k++) number(pen, look, write, size, state, field.values[base + k], b.x + (k + 0.5) * b.cw - 0.5, b.ys[r] + tall / 2 + 0.5);
       c = end;
     }
     if (numbers && field.tokens && scene.rows[r]) leftBy(pen, b, look, write, r, b.ys[r] + tall / 2);
@@ -136,14 +136,14 @@ function sign(pen, b, look, state, x, y, w, tall, numbers) {
   }
 }
 
-function number(pen, look, write, state, value, x, y) {
+function number(pen, look, write, size, state, value, x, y) {
+  const font = `${size}px ${FONT}`;
   if (state === NEVER) return write("·", x, y, look.line, `14px ${FONT}`, "center");
   if (state === STALE || state === FOREIGN) {
-    Object.assign(pen, { font: `11px ${FONT}`, textAlign: "center", textBaseline: "middle", lineWidth: 3.5, strokeStyle: css(look.surface), lineJoin: "round" });
+    Object.assign(pen, { font, textAlign: "center", textBaseline: "middle", lineWidth: 4, strokeStyle: css(look.surface), lineJoin: "round" });
     pen.strokeText(value, x, y);
   }
-  const faint = state === UNREAD || state === STALE || state === FOREIGN;
-  write(value, x, y, state === FAULT ? look.surface : faint ? look.muted : look.ink, `11px ${FONT}`, "center");
+  write(value, x, y, state === FAULT ? look.surface : state === UNREAD ? look.muted : look.ink, font, "center");
 }
 
 /** Behind the last cell that was ever written: who left it there, if that was another request. */
@@ -158,7 +158,7 @@ function leftBy(pen, { field, scene, x, columns, cw }, look, write, r, y) {
 }
 
 function hatch(pen, line, ground, crossed) {
-  const ratio = window.devicePixelRatio || 1, size = 6;
+  const ratio = window.devicePixelRatio || 1, size = 8;
   const tile = document.createElement("canvas");
   tile.width = tile.height = size * ratio;
   const t = tile.getContext("2d");
@@ -166,7 +166,7 @@ function hatch(pen, line, ground, crossed) {
   t.fillStyle = ground;
   t.fillRect(0, 0, size, size);
   t.strokeStyle = line;
-  t.lineWidth = 1.4;
+  t.lineWidth = 1.3;
   t.beginPath();
   for (const k of [-size, 0, size]) {
     t.moveTo(k - 1, size + 1);

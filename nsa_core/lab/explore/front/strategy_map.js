@@ -51,7 +51,7 @@ export default {
     svg.addEventListener("pointermove", follow);
     root.append(
       h("h3", {}, "Which strategy is cheapest where?"),
-      h("p", { class: "pic-lead" }, "While the batch is small, a launch is all there is to pay. When it is large, bytes decide, and shared+graph writes the fewest: one set that all draft steps share."),
+      h("p", { class: "pic-lead" }, `Where two strategies are within ${data.wins} times of each other, the map names the simpler one: graph before shared+graph. In a small batch a launch takes longest. In a large one the bytes do, and shared+graph writes the fewest.`),
       h("div", { class: "pic-controls" }, steps.element, tokens.element, h("div", { class: "pic-checks", role: "group", "aria-label": "strategies to choose from" }, toggles.map((t) => t.element))), svg, says, h("figcaption", {}, data.source));
     return (state, full) => {
       now = state;

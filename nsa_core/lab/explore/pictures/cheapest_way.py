@@ -38,8 +38,8 @@ def map_data(evidence: Evidence) -> dict:
         "wins": SIGNIFICANT,
         "model": _model(times),
         "bytes": {str(n): _bytes_per_token(n) for n in range(1, MOST_STEPS + 1)},
-        "source": "The model: a graph's launch, then bytes at the bandwidth of a large copy. Two strategies "
-        f"tie where they are within {SIGNIFICANT} times of each other. {measured}",
+        "source": "Our cost model: the time of a launch, or of the bytes at the bandwidth of a large copy, whichever "
+        f"is longer. {measured}",
     }
 
 
@@ -51,6 +51,12 @@ def _model(times: Times) -> dict:
 def _bytes_per_token(steps: int) -> dict[str, float]:
     moved = moved_by(BenchCase("unit", bs=1, lengths=1024, steps=steps))
     return {"copy": moved.copy / 1024, "graph": moved.generate / 1024, "shared+graph": moved.share / 1024}
+
+
+def border(evidence: Evidence, steps: int) -> int:
+    """The fewest tokens for which the map names `shared+graph`."""
+    data = map_data(evidence)
+    return next(tokens for tokens in TOKENS if winner(data, steps, tokens, []) == "shared+graph")
 
 
 def times_of(data: dict, steps: int, tokens: float) -> dict[str, float]:
