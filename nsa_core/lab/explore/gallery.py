@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import zip_longest
 
 import torch
 from pandas import DataFrame
@@ -30,7 +31,6 @@ _SHOWN = (
     "page_table_1",
     "real_page_table",
 )
-_COLUMNS = tuple(map(str, range(12)))
 
 Refresh = Callable[[ReplayBatch], object]
 Fault = Callable[[ReplayBatch, Refresh, list[NSAMetadata]], object]
@@ -91,7 +91,7 @@ class _Grid(Table):
         rules = {}
         for at, line in enumerate(self.shown):
             slots = {"page_table_1": 1, "real_page_table": _PAGE}.get(line["array"].partition("[")[0])
-            for column in _COLUMNS if slots else ():
+            for column in list(line)[2:] if slots else ():
                 owner = int(line[column]) * slots // 100 if line[column].isdigit() else 0
                 rules.setdefault(owner, []).append(f".row{at}.col{list(line).index(column)}")
         hues = [(owner, "rgba({}, {}, {}, 0.3)".format(*HUES[owner - 1])) for owner in sorted(rules) if owner]
@@ -108,13 +108,13 @@ def array_table(captured: NSAMetadata, requests: str) -> Table:
             lines += [(f"{name}[{at}]", requests[at], entries) for at, entries in enumerate(values.tolist())]
         else:
             lines.append((name, "" if name in LEADING_ZERO else ", ".join(of_all), values.tolist()))
-    return _Grid([_line(*line) for line in lines], _COLUMNS, (), "")
+    columns = [str(at) for at in range(max(len(entries) for *_, entries in lines))]
+    return _Grid([_line(*line, columns) for line in lines], columns, (), "")
 
 
-def _line(array: str, request: str, entries: list[int]) -> dict[str, str]:
+def _line(array: str, request: str, entries: list[int], columns: list[str]) -> dict[str, str]:
     cells = [_DOT if entry == _NEVER_WRITTEN else str(entry) for entry in entries]
-    empty = [""] * (len(_COLUMNS) - len(cells))
-    return {"array": array, "request": request} | dict(zip(_COLUMNS, cells + empty, strict=True))
+    return {"array": array, "request": request} | dict(zip_longest(columns, cells, fillvalue=""))
 
 
 def plan_table(sets: list[NSAMetadata]) -> Table:
