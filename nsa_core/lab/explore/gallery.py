@@ -1,8 +1,7 @@
 """A tiny engine whose refresh can be broken on purpose. A slot names its request: A has 100s, B has 200s."""
 
 import re
-from collections.abc import Callable
-from itertools import zip_longest
+from collections.abc import Callable, Sequence
 
 import torch
 from pandas import DataFrame
@@ -31,6 +30,7 @@ _SHOWN = (
     "page_table_1",
     "real_page_table",
 )
+_COLUMNS = tuple(map(str, range(12)))
 
 Refresh = Callable[[ReplayBatch], object]
 Fault = Callable[[ReplayBatch, Refresh, list[NSAMetadata]], object]
@@ -91,7 +91,7 @@ class _Grid(Table):
         rules = {}
         for at, line in enumerate(self.shown):
             slots = {"page_table_1": 1, "real_page_table": _PAGE}.get(line["array"].partition("[")[0])
-            for column in list(line)[2:] if slots else ():
+            for column in filter(str.isdigit, line if slots else ()):
                 owner = int(line[column]) * slots // 100 if line[column].isdigit() else 0
                 rules.setdefault(owner, []).append(f".row{at}.col{list(line).index(column)}")
         hues = [(owner, "rgba({}, {}, {}, 0.3)".format(*HUES[owner - 1])) for owner in sorted(rules) if owner]
@@ -108,13 +108,14 @@ def array_table(captured: NSAMetadata, requests: str) -> Table:
             lines += [(f"{name}[{at}]", requests[at], entries) for at, entries in enumerate(values.tolist())]
         else:
             lines.append((name, "" if name in LEADING_ZERO else ", ".join(of_all), values.tolist()))
-    columns = [str(at) for at in range(max(len(entries) for *_, entries in lines))]
+    columns = _COLUMNS[: max(len(entries) for *_, entries in lines)]
     return _Grid([_line(*line, columns) for line in lines], columns, (), "")
 
 
-def _line(array: str, request: str, entries: list[int], columns: list[str]) -> dict[str, str]:
+def _line(array: str, request: str, entries: list[int], columns: Sequence[str]) -> dict[str, str]:
     cells = [_DOT if entry == _NEVER_WRITTEN else str(entry) for entry in entries]
-    return {"array": array, "request": request} | dict(zip_longest(columns, cells, fillvalue=""))
+    empty = [""] * (len(columns) - len(cells))
+    return {"array": array, "request": request} | dict(zip(columns, cells + empty, strict=True))
 
 
 def plan_table(sets: list[NSAMetadata]) -> Table:
