@@ -14,7 +14,7 @@ from ..bench.recording import read
 from ..decision import BreakEven, claims, costs, criteria, measured_break_even, note
 from ..decision import times as times_model
 from ..releases import recorded
-from . import decisions
+from . import decisions, faults
 from .pictures import cheapest_way
 from .session import Session
 from .setup import Setup
@@ -131,6 +131,11 @@ def best(steps: int, contract: str) -> decisions.Alternative:
 def faster(plan: str, strategy: str) -> float:
     """How many times as fast as the copies a strategy is in a recorded plan."""
     return evidence().faster(PLANS[plan], strategy).median
+
+
+def loop_us(case: str, strategy: str) -> float:
+    """One refresh of a recorded case, repeated back to back; microseconds."""
+    return evidence().loop(case, strategy).median
 
 
 def map_error(steps: int) -> float:
@@ -339,6 +344,8 @@ FACTS = {
     "best": best,
     "best_batched": best_batched,
     "faster": faster,
+    "faulty": faults.code,
+    "loop_us": loop_us,
     "map_error": map_error,
     "claims_that": claims_that,
     "criteria": criteria,
