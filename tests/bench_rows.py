@@ -14,6 +14,7 @@ CONDITIONS = {
     "commit": "c" * 40,
     "dirty": False,
     "date": "2026-01-01T00:00:00+00:00",
+    "warm_loops": True,
 }
 
 EXACT = {"contract": "exact", "checked_cells": 100}

@@ -101,6 +101,18 @@ def test_a_case_timed_again_counts_by_its_faster_take():
         assert Evidence(rows).loop(CASE, "copy").median == 100 and len(Evidence(rows).rows) == 2
 
 
+@pytest.mark.parametrize(
+    "case, device_us, warm, expected",
+    [(CASE, 3, None, 5), (CASE, 9, None, 9), (CASE, 3, True, 8), ("seven-copies", 3, None, 8)],
+)
+def test_blocks_that_began_with_a_cold_call_are_read_by_the_longer_of_cpu_and_gpu(case, device_us, warm, expected):
+    times = {
+        f"{name}{end}": us for name, us in (("host_us", 5), ("device_us", device_us)) for end in ("", "_q1", "_q3")
+    }
+    rows = [timed("copy", [8] * 3) | times | {"host_us_n": 9, "device_us_n": 5, "case": case, "warm_loops": warm}]
+    assert Evidence(rows).loop(case, "copy").median == expected
+
+
 def test_cases_of_a_slow_phase_are_named():
     rows = [{"case": f"case {us}", "reference_us": us} for us in (20, 21, 22, 23, 26, 40)]
     assert slow_cases(rows) == ["case 26", "case 40"] and slow_cases([]) == []

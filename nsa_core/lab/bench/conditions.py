@@ -23,6 +23,7 @@ def conditions(device: torch.device) -> dict[str, object]:
     """The conditions every row of a run carries. None: not there, or not to be known.
 
     run: names this process's run. host: tells hosts apart, and names none. date: when the run began.
+    warm_loops: the first call of a loop block is not timed; recordings without it are read otherwise, see `evidence`.
     commit: of the checkout the package lies in; else the environment variable NSA_CORE_COMMIT, whose suffix "-dirty"
         marks a tree that differs from it.
     """
@@ -45,6 +46,7 @@ def conditions(device: torch.device) -> dict[str, object]:
         "virtualisation": _virtualisation(),
         "host": _host(device),
         "pid": os.getpid(),
+        "warm_loops": True,
         "commit": commit,
         "dirty": dirty,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,7 +9,7 @@ from .live import LivePicture, measured_on, three
 
 TIMES = {
     "host_us": "A bar is the time of one call alone, until it returns.",
-    "loop_us": "A bar is the time of one refresh, repeated back to back.",
+    "loop_us": "A bar is the time of one refresh: the CPU's time or the GPU's, whichever is longer.",
 }
 STRATEGIES = ("eager", "copy", "fused", "graph")
 CAVEAT = (
