@@ -14,7 +14,7 @@ START = "00_start_here"
 
 project = "nsa_core"
 author = "the nsa_core project"
-project_copyright = "Apache-2.0"
+project_copyright = "2026, the nsa_core project, under the Apache-2.0 licence"
 html_title = "nsa_core: refreshing what a captured graph reads"
 root_doc = START
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.githubpages"]

@@ -46,7 +46,7 @@ def gain_data(evidence: Evidence) -> dict:
         "claimed": [{"steps": n, **totals} for n, totals in TOTALS.items()],
         "mostSteps": MOST_STEPS,
         "source": f"With 1 draft step both strategies ask the GPU for the same {one['device_ops']:.0f} operations. "
-        f"There eager took {measured[0]['gain']:.2f} times as long; so far apart are two times of equal work. "
+        f"There eager took {measured[0]['gain']:.2f} times as long: that is the noise of two times of equal work. "
         f"The model is fitted to the measured times; the worst is {model.worst:.0%} away from it. "
         + measured_on(evidence, "decode, 32 requests of 4,096 tokens"),
     }
