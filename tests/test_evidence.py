@@ -172,6 +172,7 @@ def test_conditions_name_hosts_and_days_once_and_what_is_lacking():
     conditions = Evidence(*runs).conditions
     assert conditions.startswith("A GPU, 3 runs, A CPU / B CPU, driver 1, torch 2, ")
     assert conditions.endswith("2026-01-01 to 2026-01-03")
+    assert Evidence(*runs).brief == "A GPU, 3 runs, 2026-01-01 to 2026-01-03"
     assert Evidence(*runs[:2]).conditions.endswith("provisional: 3 runs on 2 hosts or days are wanted")
     assert Evidence(*runs[:1] * 3).lacks != ""
 

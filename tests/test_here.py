@@ -34,7 +34,7 @@ def test_what_was_recorded_is_stored_beside():
     kept = stored(timed)
     assert set(kept) == {"text/plain", "text/html"} and here.NOT_STORED in kept["text/html"]
     for said in kept.values():
-        assert run.conditions in said and "batched" in said and "12.5" not in said
+        assert run.brief in said and "batched" in said and "12.5" not in said
 
 
 def test_replays_are_compared_with_the_first():

@@ -229,7 +229,7 @@ def test_four_numbers_of_the_note_stand_beside_the_measured_ones(run):
     lines = [re.split(r"\s{2,}", line.strip(" *")) for line in shown.splitlines()[1:-1]]
     found = {what: (note, measured) for what, note, measured in lines}
     once, batched = run.speed_up("record-4").median, run.faster("record-4", "batched").median
-    assert len(found) == 4 and shown.endswith(run.conditions)
+    assert len(found) == 4 and shown.endswith(run.brief)
     assert found["computing once, against computing every set"] == ("3.0 times as fast", f"{once:.1f} times as fast")
     assert found["the batched copy, against plain copies"] == ("6% shorter", f"{1 / batched - 1:.0%} longer")
 

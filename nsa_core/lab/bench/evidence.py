@@ -92,6 +92,15 @@ class Evidence:
         return ", ".join(said)
 
     @property
+    def brief(self) -> str:
+        """Machine, number of runs and days, for below a picture; `conditions` says all."""
+        days = sorted({row.rows[0]["date"][:10] for row in self.runs})
+        runs = f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}"
+        return ", ".join(
+            [self.machine, runs, " to ".join(dict.fromkeys((days[0], days[-1]))), *filter(None, [self.lacks])]
+        )
+
+    @property
     def lacks(self) -> str:
         """What the runs lack to be the evidence for a machine; empty when they suffice."""
         firsts = [run.rows[0] for run in self.runs]

@@ -8,14 +8,18 @@ from pathlib import Path
 import torch
 
 from ... import __version__
+from ..bench.evidence import committed_set, load
 
 
 def machine() -> str:
-    """Versions and devices, one per line: the one cell whose output may differ from machine to machine."""
+    """Versions and devices, and where the recordings were made: the one cell whose output may differ elsewhere."""
     lines = [f"nsa_core {__version__}, Python {platform.python_version()}, torch {torch.__version__}"]
     for name in ("triton", "matplotlib", "ipywidgets"):
         lines.append(f"{name} {_installed(name)}")
-    return "\n".join([*lines, f"{platform.system()} {platform.machine()}, {device()}"])
+    lines.append(f"{platform.system()} {platform.machine()}, {device()}")
+    return "\n".join(
+        [*lines, "", "The recordings that these pages quote:", *(e.conditions for e in load(committed_set()))]
+    )
 
 
 def device() -> str:

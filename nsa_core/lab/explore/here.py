@@ -64,7 +64,7 @@ def _recorded(evidence: Evidence, case: str, names: Sequence[str]) -> Table:
     rows = _lines([evidence.row(case, name, kind="strategy") for name in names])
     times = [evidence.faster(case, name, names[0]).median for name in names]
     shown = [row | {"times as fast": median} for row, median in zip(rows, times, strict=True)]
-    return table(shown, UNITS, caption=f"{FORMED} {evidence.conditions}")
+    return table(shown, UNITS, caption=f"{FORMED} {evidence.brief}")
 
 
 def _lines(rows: Sequence[Row]) -> list[Row]:

@@ -46,7 +46,7 @@ def ledger(evidence: Evidence) -> LivePicture:
         "'Held' and 'did not hold' follow from the recordings by a stated test. The other verdicts say why none "
         "exists. How far the runs spread: python -m nsa_core decide --claims. "
     )
-    data = {"rows": rows, "source": f"{source}{evidence.conditions}."}
+    data = {"rows": rows, "source": f"{source}{evidence.brief}."}
     return LivePicture(
         "ledger",
         data,
@@ -73,7 +73,7 @@ def compared(evidence: Evidence) -> Table:
     )
     columns = ("one refresh, 4 draft steps", "the note", "measured")
     rows = [dict(zip(columns, line, strict=True)) for line in found]
-    return table(rows, caption=f"{FORMED} Measured: {evidence.conditions}")
+    return table(rows, caption=f"{FORMED} Measured: {evidence.brief}")
 
 
 def _times(ratio: float) -> str:

@@ -44,7 +44,7 @@ def middle(spots: Sequence[tuple[float, float]], label: str, columns: int) -> tu
 
 def measured_on(evidence: Evidence, what: str) -> str:
     """The line that names the recordings: what ran, where, when, how many runs."""
-    return f"Measured: {what}. {evidence.conditions}."
+    return f"Measured: {what}. {evidence.brief}."
 
 
 class LivePicture(anywidget.AnyWidget):
