@@ -68,7 +68,9 @@ def figure(rows: list[dict], source: str) -> Figure:
 def drawn() -> tuple[str, bytes]:
     """The cost of one refresh by strategy: words, and the picture with the words inside."""
     rows, buffer, about = measured(), io.BytesIO(), PngInfo()
-    source = measured_on(committed(), "decode, 32 requests of 4,096 tokens; the CPU's time or the GPU's, whichever is longer")
+    source = measured_on(
+        committed(), "decode, 32 requests of 4,096 tokens; the CPU's time or the GPU's, whichever is longer"
+    )
     lines = [f"{row['name']}, {row['does']}: {told(row)}, at work {three(row['gpu'])} \u00b5s" for row in rows]
     words = "\n".join([*lines, source])
     about.add_text("Description", words)
