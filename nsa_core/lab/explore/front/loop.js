@@ -70,7 +70,7 @@ export default {
     const round = h("div", { class: "pic-round", role: "group", "aria-label": "one round of speculative decoding" },
       refresh("refresh-draft", [`${data.steps} sets`, "1 row per request"]), arrow(), graph("decode", `${data.steps} draft steps`, "small model guesses, token by token", steps, "wide"), arrow(),
       refresh("refresh-verify", ["1 set", `${data.rows} rows per request`]), arrow(), graph("target-verify", "Target verify", "big model checks all guesses at once", box("verify", "check")), arrow(),
-      refresh("refresh-extend", ["1 set", "1 row per accepted token"]), arrow(), graph("draft-extend", "Draft extend", "small model catches up", box("extend", "catch up")));
+      refresh("refresh-extend", ["1 set", "1 row per kept token"]), arrow(), graph("draft-extend", "Draft extend", "small model catches up", box("extend", "catch up")));
     rove(Object.values(boxes));
     const tell = (name) => {
       const { title, text, writes } = data.boxes[name.replace(/-\d+$/, "")];
