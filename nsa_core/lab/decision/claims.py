@@ -396,7 +396,6 @@ CLAIMS: tuple[Claim, ...] = (
         _step_batched_us,
         lambda e: _step_batched(e).median > 1,
         "a batched form that is faster than the copies",
-        "The note's own code, read on an H200: 0.78x and 0.67x for whole replays of 4 and 8 steps.",
     ),
     Claim(
         "B3",

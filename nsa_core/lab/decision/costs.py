@@ -97,11 +97,7 @@ def presets(recorded: Sequence[Evidence]) -> dict[str, Costs]:
                 machines[f"{machine.machine}, {launch}"] = measured(machine, launch)
             except NotMeasured:
                 continue  # runs of other cases
-    return machines | {
-        "the note: its table": table(),
-        "the note: its seven copies": seven_copies(),
-        "the note: its code, on an H200": original(),
-    }
+    return machines | {"the note: its table": table(), "the note: its seven copies": seven_copies()}
 
 
 def measured(evidence: Evidence, launch: str) -> Costs:
@@ -121,9 +117,3 @@ def table() -> Costs:
 def seven_copies() -> Costs:
     """The only copies that the note measured: seven small contiguous ones, beside 175 us of computing."""
     return replace(table(), copy=note.SEVEN["copy"], batched=note.SEVEN["batched"])
-
-
-def original() -> Costs:
-    """The note's code on an H200; the launch is the prototype of that reading."""
-    read = note.ORIGINAL[4]
-    return Costs(read["compute"], read["copies"] / 4, (read["batched"] - read["compute"]) / 4, note.ORIGINAL_LAUNCH)
