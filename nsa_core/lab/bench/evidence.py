@@ -72,20 +72,19 @@ class Evidence:
     def conditions(self) -> str:
         """Machine, hosts, versions, commits and dates, each named once; and what the set still lacks."""
         rows = [run.rows[0] for run in self.runs]
-        days = [row["date"][:10] for row in rows]
 
         def each(text: Callable[[Row], str]) -> str:
             return " / ".join(dict.fromkeys(map(text, rows)))
 
         said = [
             self.machine,
-            f"{len(rows)} run{'s' * (len(rows) > 1)}",
+            self._how_many,
             each(lambda row: row.get("cpu") or "CPU not named"),
             *([each(lambda row: f"driver {row['driver']}")] if self.on_gpu else []),
             each(lambda row: f"torch {row['torch']}"),
             each(lambda row: f"triton {row['triton']}"),
             each(_commit),
-            " to ".join(dict.fromkeys((min(days), max(days)))),
+            self._days,
             *(["busy: " + each(lambda row: row.get("busy") or "no")] if any(r.get("busy") for r in rows) else []),
             *([self.lacks] if self.lacks else []),
         ]
@@ -94,11 +93,16 @@ class Evidence:
     @property
     def brief(self) -> str:
         """Machine, number of runs and days, for below a picture; `conditions` says all."""
-        days = sorted({row.rows[0]["date"][:10] for row in self.runs})
-        runs = f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}"
-        return ", ".join(
-            [self.machine, runs, " to ".join(dict.fromkeys((days[0], days[-1]))), *filter(None, [self.lacks])]
-        )
+        return ", ".join(filter(None, [self.machine, self._how_many, self._days, self.lacks]))
+
+    @property
+    def _how_many(self) -> str:
+        return f"{len(self.runs)} run{'s' * (len(self.runs) > 1)}"
+
+    @property
+    def _days(self) -> str:
+        days = [run.rows[0]["date"][:10] for run in self.runs]
+        return " to ".join(dict.fromkeys((min(days), max(days))))
 
     @property
     def lacks(self) -> str:

@@ -15,9 +15,7 @@ from .. import chart, front, palette
 from ..page import STILL, front_metadata
 
 TITLE_CHARACTERS, SOURCE_CHARACTERS, LINE_INCHES = 120, 140, 0.14
-FORMED = (
-    "Speed-ups are formed round by round within a run, so they can differ a little from the quotient of two times."
-)
+FORMED = "Speed-ups are formed within each run, so they can differ a little from the quotient of two times."
 CHARACTER = 0.0095  # of a label, as a part of the axis
 
 
